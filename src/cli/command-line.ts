@@ -1,0 +1,129 @@
+/** argv -> the options of a command, and the help. The only place that knows commander. */
+import { Command, CommanderError, Option } from "commander";
+import type { DedupeError } from "../errors.ts";
+import { usageError } from "../errors.ts";
+import { exitCodes } from "../exit-codes.ts";
+import type { CommandOptions } from "../options.ts";
+import { longName, migrateOptionSpecs } from "../options/migrate-specs.ts";
+import { migrateOptions, type TypedOption } from "../options/migrate.ts";
+
+export type CommandLine = {
+  argv: readonly string[];
+  version: string;
+  /** Takes the text of --help and --version. */
+  print: (text: string) => void;
+  helpColumns: number | undefined;
+};
+
+/** Undefined when help or the version was asked for and printed. Throws a `DedupeError` with exit code `usage`. */
+export function parseCommandLine({
+  argv,
+  version,
+  print,
+  helpColumns,
+}: CommandLine): CommandOptions | undefined {
+  checkEncoding(argv);
+  let parsed: CommandOptions | undefined;
+  const program = createProgram(version, (options) => (parsed = options));
+  const parts = [program, ...program.commands];
+  for (const part of parts) {
+    part.exitOverride().configureOutput({
+      writeOut: print,
+      // Errors are thrown, and printed where all others are.
+      writeErr: () => undefined,
+      outputError: () => undefined,
+      getOutHelpWidth: () => helpColumns ?? 80,
+      getOutHasColors: () => false,
+    });
+  }
+  try {
+    program.parse(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode !== 0) throw asUsageError(error);
+  }
+  return parsed;
+}
+
+function createProgram(version: string, accept: (options: CommandOptions) => void): Command {
+  const program = new Command("dedupe")
+    .description("Moves roots of hard-linked snapshots (rsnapshot and the like) to another drive.")
+    .version(`dedupe ${version}`, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand(false)
+    .addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
+  program.addCommand(createMigrate(accept));
+  return program;
+}
+
+function createMigrate(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("migrate")
+    .summary("copy a root of snapshots, every hard link kept, equal files merged")
+    .description(
+      "Copies the contents of <source> into <target>: the same snapshots, every hard link kept, equal files merged. " +
+        "A run that was stopped goes on where it was when the same command is given again.",
+    )
+    .argument("<source>", "the root to copy")
+    .argument("<target>", "an existing directory on a filesystem with hard links")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed: TypedOption[] = [];
+  for (const { flags, help, group } of migrateOptionSpecs) {
+    command.addOption(new Option(flags, help).helpGroup(group));
+    const name = longName(flags);
+    // Commander's own values forget the order in which different options came.
+    command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
+  }
+  command.action((source: string, target: string) => {
+    accept(migrateOptions(typed, source, target));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
+}
+
+/** Codes that no command of this version ends with; the first command that does takes its name off this list. */
+const unusedExitNames: readonly string[] = ["findings"];
+
+export function usedExitCodes(): { code: number; meaning: string }[] {
+  return Object.entries(exitCodes)
+    .filter(([name]) => !unusedExitNames.includes(name))
+    .map(([, entry]) => entry);
+}
+
+function exitCodeHelp(): string {
+  const lines = usedExitCodes().map(({ code, meaning }) => `  ${String(code).padEnd(5)}${meaning}`);
+  return ["Exit codes:", ...lines].join("\n");
+}
+
+function exampleHelp(): string {
+  return [
+    "Examples:",
+    "  dedupe migrate --dry-run /mnt/old/rsnapshot /mnt/new/rsnapshot",
+    "  dedupe migrate --exclude '*.tmp' --log-file run.log /mnt/old /mnt/new",
+  ].join("\n");
+}
+
+/** "error: unknown option '--foo'\n(Did you mean --force?)" -> a sentence and a hint. */
+function asUsageError(error: CommanderError): DedupeError {
+  if (error.code === "commander.help") return usageError("no command given", "Try 'dedupe --help'.");
+  const [sentence = "", suggestion] = error.message.replace(/^error: /, "").split("\n");
+  const hint = suggestion?.replace(/^\((.*)\)$/, "$1");
+  const isAboutCommands = error.code === "commander.unknownCommand";
+  return usageError(sentence, hint ?? (isAboutCommands ? "Try 'dedupe --help'." : undefined));
+}
+
+/** Node decodes argv as UTF-8 before anyone sees it: other bytes are lost, and the wrong name would be looked for. */
+function checkEncoding(argv: readonly string[]): void {
+  const lost = argv.find((argument) => argument.includes("\uFFFD"));
+  if (lost === undefined) return;
+  throw usageError(
+    `the argument '${lost}' is not valid UTF-8`,
+    "Name such a root by its parent or a bind mount, and put such patterns into a file for --exclude-from.",
+  );
+}
+
+export function checkPlatform(platform: string): void {
+  if (platform === "linux") return;
+  throw usageError(
+    `dedupe works on Linux only, and this is ${platform}`,
+    "Run it where both drives are mounted.",
+  );
+}

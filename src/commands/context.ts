@@ -1,0 +1,16 @@
+import type { Reporter } from "../report/events.ts";
+
+export type StopSignal = "SIGINT" | "SIGTERM" | "SIGHUP";
+
+/** The reason of an aborted `CommandContext.stop`. */
+export type StopReason = { signal: StopSignal };
+
+/** What the composition root hands to every command. */
+export type CommandContext = {
+  reporter: Reporter;
+  /** Aborted by the first signal: stop at the next safe point. Its reason is a `StopReason`. */
+  stop: AbortSignal;
+  /** Where tests put another door to the kernel; undefined means src/sys. */
+  sysModule: URL | undefined;
+  version: string;
+};

@@ -1,0 +1,48 @@
+import { exitCodes } from "../exit-codes.ts";
+import type { RunOutcome, Summary } from "../report/events.ts";
+import type { Ending } from "./migrate.ts";
+import type { MigrateRun } from "./migrate-run.ts";
+
+/** The closing report: what was done, what is left, and with which code the program ends. */
+export function summarise(run: MigrateRun, end: { ending: Ending; elapsedMs: number }): Summary {
+  const { options, plan, states, traits } = run;
+  const counters = run.counters();
+  const outcome = outcomeOf(run, end.ending);
+  const reached = states.new + states.updated + states.unchanged + states.incomplete;
+  return {
+    ...counters,
+    type: "summary",
+    command: "migrate",
+    outcome,
+    exitCode: codeOf(outcome),
+    dryRun: options.dryRun,
+    source: options.source,
+    target: options.target,
+    snapshots: { total: plan.units.length, ...states, pending: plan.units.length - reached },
+    linkLimit: traits.linkLimit,
+    elapsedMs: end.elapsedMs,
+    peakRssAnonBytes: run.peakRssAnonBytes(),
+    ...(end.ending.type === "failed" ? { error: errorOf(end.ending.error) } : {}),
+  };
+}
+
+function outcomeOf(run: MigrateRun, ending: Ending): RunOutcome {
+  if (ending.type !== "finished") return ending.type;
+  const counters = run.counters();
+  const isLossy = counters.lostOwners + counters.lostXattrs + counters.lostDevices > 0;
+  const isPartial = counters.failures > 0 || run.migration.heldDeletes > 0 || (run.options.strict && isLossy);
+  return isPartial ? "partial" : "complete";
+}
+
+/** A stop by signal has its own code, which the composition root knows. */
+function codeOf(outcome: RunOutcome): number {
+  if (outcome === "failed") return exitCodes.failed.code;
+  if (outcome === "partial") return exitCodes.partial.code;
+  return exitCodes.ok.code;
+}
+
+function errorOf(error: Error): { code: string; message: string; hint: string } {
+  const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
+  const hint = "Mend the cause and run the same command again: what is finished is not copied again.";
+  return { code, message: error.message, hint };
+}

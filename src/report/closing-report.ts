@@ -1,0 +1,181 @@
+/** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
+import type { Counters, Summary } from "./events.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatQuantity,
+  formatText,
+  quoteForShell,
+} from "./format.ts";
+import type { ReasonCounts } from "./reasons.ts";
+
+type Row = [label: string, text: string];
+
+export function closingReport(summary: Summary, reasons: ReasonCounts): string[] {
+  return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
+}
+
+export function headline(summary: Summary): string {
+  const { outcome, dryRun, elapsedMs, snapshots } = summary;
+  const time = `after ${formatDuration(elapsedMs)}`;
+  const through = `${formatCount(snapshots.total - snapshots.pending)} of ${formatQuantity(snapshots.total, "snapshot")}`;
+  switch (outcome) {
+    case "complete":
+      return dryRun ? `Dry run finished ${time}: nothing was changed.` : `Finished ${time}.`;
+    case "partial":
+      return partialHeadline(summary, time);
+    case "failed":
+      return `Failed ${time}; ${through} done.`;
+    case "stopped":
+      return `Stopped${bySignal(summary.exitCode)} ${time}; ${through} done.`;
+  }
+}
+
+function partialHeadline({ dryRun, failures }: Summary, time: string): string {
+  const but =
+    failures > 0
+      ? `${formatQuantity(failures, "entry", "entries")} could not be handled`
+      : "not all was kept";
+  return dryRun
+    ? `Dry run finished ${time}, but ${but}; nothing was changed.`
+    : `Finished ${time}, but ${but}.`;
+}
+
+function bySignal(exitCode: number): string {
+  const name = { 129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM" }[exitCode];
+  return name === undefined ? "" : ` by ${name}`;
+}
+
+function rows(summary: Summary, reasons: ReasonCounts): Row[] {
+  const optional: Row[] = [
+    ["merged", mergedText(summary)],
+    ["saved", savedText(summary)],
+    ["link limit", siblingsText(summary)],
+    [summary.dryRun ? "would remove" : "removed", deletedText(summary)],
+    ["not kept", lostText(summary)],
+    ["skipped", skippedText(summary.failures, reasons)],
+  ];
+  return [...sourceRows(summary), ...targetRows(summary), ...optional.filter(([, text]) => text !== "")];
+}
+
+function sourceRows({ snapshots, names, directories, inodes, contentBytes }: Summary): Row[] {
+  const states = (["new", "updated", "unchanged", "incomplete", "pending"] as const)
+    .filter((state) => snapshots[state] > 0)
+    .map((state) => `${formatCount(snapshots[state])} ${state}`);
+  const detail = states.length > 0 ? `: ${states.join(", ")}` : "";
+  return [
+    ["snapshots", `${formatCount(snapshots.total)}${detail}`],
+    ["names", `${formatCount(names)}, ${formatQuantity(directories, "directory", "directories")} among them`],
+    ["inodes", `${formatCount(inodes)} in the source, directories not counted`],
+    ["content", `${formatBytes(contentBytes)} in the source, each inode counted once`],
+  ];
+}
+
+function targetRows({ dryRun, writtenBytes, createdInodes, linkedNames, readBytes }: Summary): Row[] {
+  const written = `${formatBytes(writtenBytes)} in ${formatQuantity(createdInodes, "new inode")}`;
+  return [
+    ["read", `${formatBytes(readBytes)} from the source`],
+    [dryRun ? "would write" : "written", written],
+    [dryRun ? "would link" : "linked", formatQuantity(linkedNames, "name")],
+  ];
+}
+
+function mergedText({ mergedInodes, mergedBytes, dryRun }: Summary): string {
+  if (mergedInodes === 0) return "";
+  const became = dryRun ? "would share an inode with their equals" : "share an inode with their equals";
+  return `${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
+}
+
+function savedText({ plainCopyBytes, contentBytes, mergedBytes, dryRun }: Summary): string {
+  const savedBytes = plainCopyBytes - contentBytes + mergedBytes;
+  if (savedBytes <= 0) return "";
+  const plain = formatBytes(plainCopyBytes);
+  return `${formatBytes(savedBytes)}: a copy without hard links ${dryRun ? "would take" : "takes"} ${plain}`;
+}
+
+function siblingsText({ siblings, linkLimit, dryRun }: Summary): string {
+  if (siblings === 0) return "";
+  const opened = `${formatQuantity(siblings, "further inode")} ${dryRun ? "would be opened" : "opened"}`;
+  const limit = linkLimit > 0 ? `: the target allows ${formatCount(linkLimit)} links to one inode` : "";
+  return `${opened}${limit}`;
+}
+
+function deletedText({ deletedNames }: Summary): string {
+  return deletedNames === 0 ? "" : `${formatQuantity(deletedNames, "name")} that the source no longer has`;
+}
+
+/** One line for all that an ordinary user may not set: a million foreign files are no reason for a million lines. */
+function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
+  const parts = [
+    lostOwners > 0 ? `the owner of ${formatQuantity(lostOwners, "inode")}` : "",
+    lostXattrs > 0 ? `extended attributes of ${formatQuantity(lostXattrs, "inode")}` : "",
+    lostDevices > 0 ? formatQuantity(lostDevices, "device node") : "",
+  ].filter((part) => part !== "");
+  if (parts.length === 0) return "";
+  return `${parts.join(", ")} (this user may not set them, or the target cannot hold them)`;
+}
+
+function skippedText(failures: number, reasons: ReasonCounts): string {
+  if (failures === 0) return "";
+  const byCount = [...reasons].sort(([, a], [, b]) => b - a);
+  const why = byCount.map(([code, count]) => `${formatCount(count)} ${formatText(code)}`).join(", ");
+  return `${formatQuantity(failures, "entry", "entries")}${why === "" ? "" : `: ${why}`}`;
+}
+
+function table(entries: Row[]): string[] {
+  const width = Math.max(...entries.map(([label]) => label.length));
+  return entries.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`);
+}
+
+function whatNext(summary: Summary): string[] {
+  if (summary.dryRun) return ["Run the same command without --dry-run to do it."];
+  switch (summary.outcome) {
+    case "complete":
+      return [...safeToUnplug(summary), ...compareWithSource(summary), ...aboutDeleting(summary)];
+    case "partial":
+      return [...safeToUnplug(summary), ...retry(summary), ...aboutDeleting(summary)];
+    case "failed":
+    case "stopped":
+      return resume(summary);
+  }
+}
+
+function safeToUnplug({ target }: Summary): string[] {
+  return [formatText(`Everything copied is on the disk: ${target} is safe to unmount and unplug.`)];
+}
+
+/** Here `dedupe verify` belongs as soon as it exists. */
+function compareWithSource({ source, target }: Summary): string[] {
+  const command = `rsync -naAXci --delete --exclude=/.dedupe ${rootOf(source)} ${rootOf(target)}`;
+  return [
+    "Next, before the source goes: compare the two. rsync lists what differs, and changes nothing:",
+    `  ${command}`,
+  ];
+}
+
+function rootOf(path: string): string {
+  return quoteForShell(path.endsWith("/") ? path : `${path}/`);
+}
+
+function retry({ failures }: Summary): string[] {
+  if (failures === 0) return [];
+  return ["Next: see to what failed and run the same command again; it tries only those entries again."];
+}
+
+/** Here `dedupe compact` belongs as soon as it exists. */
+function aboutDeleting({ target }: Summary): string[] {
+  const store = quoteForShell(`${target.replace(/\/+$/, "")}/.dedupe`);
+  return [
+    "Deleting a snapshot on the target frees no space by itself: the store keeps its content until it is",
+    `compacted, which this version cannot do yet. Removing ${store} frees it and harms no snapshot;`,
+    "a later run then has to read its source again.",
+  ];
+}
+
+function resume({ target }: Summary): string[] {
+  return [
+    formatText(`What ${target} has is whole, and what was finished is not read again.`),
+    "To go on, run the same command again.",
+  ];
+}

@@ -1,0 +1,82 @@
+/** One event -> one line of text, the same words on the terminal and in the log file. */
+import type { Event } from "./events.ts";
+import { formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
+
+type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
+
+/** Events that are one line wherever they are shown; the others differ by listener. */
+export type LineEvent = Exclude<Event, { type: "progress" | "error" | "summary" }>;
+
+/** `dryRun` as the start event said it. */
+export function eventLine(event: LineEvent, dryRun: boolean): string {
+  switch (event.type) {
+    case "start":
+      return startLine(event);
+    case "notice":
+      return noticeLine(event);
+    case "plan":
+      return planLine(event);
+    case "snapshot":
+      return snapshotLine(event, dryRun);
+    case "entry":
+      return entryLine(event);
+    case "failure":
+      return failureLine(event);
+  }
+}
+
+function startLine({ source, target, dryRun, jobs }: Of<"start">): string {
+  const what = dryRun ? "dry run, nothing will be changed" : formatQuantity(jobs, "worker");
+  return formatText(`migrate ${source} -> ${target} (${what})`);
+}
+
+function noticeLine({ level, message }: Of<"notice">): string {
+  return level === "warning" ? `warning: ${formatText(message)}` : formatText(message);
+}
+
+function planLine({ snapshots }: Of<"plan">): string {
+  return `${formatQuantity(snapshots, "snapshot")} to look at`;
+}
+
+function snapshotLine(event: Of<"snapshot">, dryRun: boolean): string {
+  const { path, index, total, names } = event;
+  const parts = [
+    `snapshot ${formatCount(index)} of ${formatCount(total)}`,
+    formatPath(path),
+    formatQuantity(names, "name"),
+    snapshotNote(event, dryRun),
+  ];
+  return parts.filter((part) => part !== "").join("  ");
+}
+
+function snapshotNote({ state, failures }: Of<"snapshot">, dryRun: boolean): string {
+  switch (state) {
+    case "new":
+      return dryRun ? "would be made" : "";
+    case "updated":
+      return dryRun ? "would be updated" : "updated";
+    case "unchanged":
+      return "unchanged";
+    case "incomplete": {
+      const could = dryRun ? "could not be read" : "could not be handled";
+      return `incomplete: ${formatQuantity(failures, "entry", "entries")} ${could}`;
+    }
+  }
+}
+
+function entryLine({ path, action }: Of<"entry">): string {
+  return `${action.padEnd("directory".length)}  ${formatPath(path)}`;
+}
+
+function failureLine({ path, code, message }: Of<"failure">): string {
+  // An errno message of the system calls may bring its code along.
+  const text = formatText(message);
+  const where = path.length === 0 ? "." : formatPath(path);
+  return text.includes(code) ? `failed: ${where}: ${text}` : `failed: ${where}: ${text} (${code})`;
+}
+
+export type ErrorText = { message: string; hint?: string | undefined };
+
+export function errorLines({ message, hint }: ErrorText): string[] {
+  return [`dedupe: ${formatText(message)}`, ...(hint === undefined ? [] : [formatText(hint)])];
+}

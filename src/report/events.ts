@@ -1,0 +1,138 @@
+/**
+ * What a command tells whoever listens. A reporter turns events into text, JSON Lines or a progress bar;
+ * commands emit them and never print. Paths are bytes, relative to the root they belong to: a Linux name need
+ * not be UTF-8. Sizes are bytes, durations milliseconds.
+ */
+
+/** Counters that only grow during a run; the same object shape serves progress and summary. */
+export type Counters = {
+  /** Names seen in the source: directories, files, symlinks and specials alike. */
+  names: number;
+  directories: number;
+  /** Source inodes other than directories, each counted once. */
+  inodes: number;
+  /** Sum of st_size over the unique source inodes of regular files. */
+  contentBytes: number;
+  /** What a copy without hard links would write: st_size summed over every name of a regular file. */
+  plainCopyBytes: number;
+  /** Bytes read from the source. */
+  readBytes: number;
+  /** Bytes of content written to the target (holes are not written). */
+  writtenBytes: number;
+  /** Inodes created on the target, directories not counted. */
+  createdInodes: number;
+  /** Names made on the target by linking to an inode that was there already. */
+  linkedNames: number;
+  /** Source inodes that share a target inode with another source inode, and the bytes this saved. */
+  mergedInodes: number;
+  mergedBytes: number;
+  /** Further shared inodes opened because the filesystem's link limit was near. */
+  siblings: number;
+  /** Names removed from the target by --delete. */
+  deletedNames: number;
+  /** Entries that could not be handled; each has had its own `failure` event. */
+  failures: number;
+  /** Attributes an ordinary user or the target filesystem could not keep, by kind. */
+  lostOwners: number;
+  lostXattrs: number;
+  lostDevices: number;
+};
+
+export type SnapshotState = "new" | "updated" | "unchanged" | "incomplete";
+
+export type RunOutcome = "complete" | "partial" | "failed" | "stopped";
+
+export type Summary = Counters & {
+  type: "summary";
+  command: "migrate";
+  outcome: RunOutcome;
+  exitCode: number;
+  dryRun: boolean;
+  source: string;
+  target: string;
+  /** Units of publication (snapshots and loose entries of the root) by what became of them. */
+  snapshots: {
+    total: number;
+    new: number;
+    updated: number;
+    unchanged: number;
+    incomplete: number;
+    pending: number;
+  };
+  /** The next sibling limit the filesystem imposes, 0 where none was met. */
+  linkLimit: number;
+  elapsedMs: number;
+  peakRssAnonBytes: number;
+  /** Set when the run ended early: one sentence, and what to do next. */
+  error?: { code: string; message: string; hint?: string };
+};
+
+export type Event =
+  | {
+      type: "start";
+      command: "migrate";
+      version: string;
+      source: string;
+      target: string;
+      jobs: number;
+      dryRun: boolean;
+    }
+  /** Something the user should know once: `code` is stable for scripts, `message` one sentence. */
+  | { type: "notice"; level: "info" | "warning"; code: string; message: string }
+  | { type: "plan"; snapshots: number }
+  /** Unit k of n was published or found unchanged. */
+  | {
+      type: "snapshot";
+      path: Buffer;
+      state: SnapshotState;
+      index: number;
+      total: number;
+      names: number;
+      failures: number;
+    }
+  /** Emitted every 200 ms or so; `snapshot` is the unit most recently begun. */
+  | {
+      type: "progress";
+      counters: Counters;
+      snapshotsDone: number;
+      snapshotsTotal: number;
+      snapshot: Buffer;
+      elapsedMs: number;
+    }
+  /** One name, with -v. */
+  | {
+      type: "entry";
+      path: Buffer;
+      action: "directory" | "copied" | "linked" | "merged" | "made" | "replaced" | "removed";
+    }
+  /** One entry that could not be handled. `code` is an errno name or a code of this program. */
+  | { type: "failure"; path: Buffer; code: string; message: string }
+  /** The run ended by an error that left no summary: refused before it began, or a bug (code "bug"). */
+  | { type: "error"; code: string; message: string; hint?: string; exitCode: number }
+  | Summary;
+
+/** Takes events in the order they happen; `close` flushes and resolves when everything is written. */
+export type Reporter = {
+  emit(event: Event): void;
+  close(): Promise<void>;
+};
+
+export const zeroCounters = (): Counters => ({
+  names: 0,
+  directories: 0,
+  inodes: 0,
+  contentBytes: 0,
+  plainCopyBytes: 0,
+  readBytes: 0,
+  writtenBytes: 0,
+  createdInodes: 0,
+  linkedNames: 0,
+  mergedInodes: 0,
+  mergedBytes: 0,
+  siblings: 0,
+  deletedNames: 0,
+  failures: 0,
+  lostOwners: 0,
+  lostXattrs: 0,
+  lostDevices: 0,
+});

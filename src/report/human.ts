@@ -1,0 +1,120 @@
+/** Events -> lines for a person. */
+import { closingReport, headline } from "./closing-report.ts";
+import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
+import type { Event, Reporter, Summary } from "./events.ts";
+import { formatCount, formatText } from "./format.ts";
+import { createLineBuffer } from "./line-buffer.ts";
+import type { Progress } from "./progress.ts";
+import { countReason, type ReasonCounts } from "./reasons.ts";
+import type { Screen } from "./screen.ts";
+
+type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
+
+export type HumanView = {
+  screen: Screen;
+  progress: Progress | undefined;
+  /** Nothing but errors. */
+  quiet: boolean;
+  /** One line a name. */
+  verbose: boolean;
+  logFile: string | undefined;
+};
+
+type Print = (line: string) => void;
+
+const shownFailures = 20;
+
+export function createHumanReporter(view: HumanView): Reporter {
+  const entries = createLineBuffer((text) => {
+    view.screen.out(text);
+  });
+  const show = createShow(view);
+  return {
+    emit(event) {
+      if (event.type !== "entry") {
+        entries.flush();
+        show(event);
+      } else if (view.verbose) entries.add(eventLine(event, false));
+    },
+    close() {
+      entries.flush();
+      view.progress?.stop();
+      return Promise.resolve();
+    },
+  };
+}
+
+function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>) => void {
+  const err: Print = (line) => {
+    view.screen.err(`${line}\n`);
+  };
+  const out: Print = (line) => {
+    if (!view.quiet) view.screen.out(`${line}\n`);
+  };
+  const failures = createFailureList(err);
+  let dryRun = false;
+  return (event) => {
+    switch (event.type) {
+      case "failure":
+        failures.add(event);
+        break;
+      case "progress":
+        view.progress?.update(event);
+        break;
+      case "notice":
+        if (event.level === "info") out(eventLine(event, dryRun));
+        else if (!view.quiet) err(eventLine(event, dryRun));
+        break;
+      case "error":
+        view.progress?.stop();
+        // The composition root prints a bug, with its stack.
+        if (event.code !== "bug") errorLines(event).forEach(err);
+        break;
+      case "summary":
+        view.progress?.stop();
+        failures.close(view.logFile);
+        closingReport(event, failures.reasons).forEach(out);
+        closingErrors(event, view.quiet).forEach(err);
+        break;
+      case "start":
+      case "plan":
+      case "snapshot":
+        if (event.type === "start") dryRun = event.dryRun;
+        out(eventLine(event, dryRun));
+    }
+  };
+}
+
+type FailureList = {
+  add(failure: Of<"failure">): void;
+  /** Says how many were not shown, if any. */
+  close(logFile: string | undefined): void;
+  reasons: ReasonCounts;
+};
+
+function createFailureList(err: Print): FailureList {
+  const reasons = new Map<string, number>();
+  let count = 0;
+  return {
+    reasons,
+    add(failure) {
+      count += 1;
+      countReason(reasons, failure.code);
+      if (count <= shownFailures) err(eventLine(failure, false));
+      if (count === shownFailures + 1) err("… further failures are counted, not shown");
+    },
+    close(logFile) {
+      if (count <= shownFailures) return;
+      const where = logFile === undefined ? "see --log-file" : `all are in ${formatText(logFile)}`;
+      err(`… and ${formatCount(count - shownFailures)} more (${where})`);
+    },
+  };
+}
+
+/** What -q must say too: the error that ended the run, or that not all went well. */
+function closingErrors(summary: Summary, quiet: boolean): string[] {
+  const error: ErrorText | undefined = summary.error;
+  if (error !== undefined) return errorLines(error);
+  if (!quiet || summary.outcome === "complete") return [];
+  return [`dedupe: ${headline(summary).replace(/^./, (letter) => letter.toLowerCase())}`];
+}

@@ -1,0 +1,98 @@
+/** Everything that is reported, with all failures, appended to a file. The one file that a reporter writes. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { closingReport } from "./closing-report.ts";
+import { errorLines, eventLine } from "./event-lines.ts";
+import type { Event, Reporter } from "./events.ts";
+import { formatBytes } from "./format.ts";
+import { createLineBuffer } from "./line-buffer.ts";
+import { createPlainProgress } from "./progress.ts";
+import { countReason } from "./reasons.ts";
+
+/** Names and reasons of what could not be read are nobody else's business. */
+const logMode = 0o600;
+
+type Print = (line: string) => void;
+
+/** Throws the system's error if the file cannot be opened; `close` rejects if it could not be written to the end. */
+export function openLogFile(path: string, now: () => Date = () => new Date()): Reporter {
+  const file = createFileWriter(path);
+  const lines = createLineBuffer(file.write);
+  const log = createLog((line) => {
+    lines.add(`${now().toISOString()} ${line}`);
+  });
+  return {
+    emit(event) {
+      log(event);
+      // Progress comes several times a second, so a line waits no longer than that.
+      if (event.type !== "entry" && event.type !== "failure") lines.flush();
+    },
+    close() {
+      lines.flush();
+      return file.close();
+    },
+  };
+}
+
+type FileWriter = { write: (text: string) => void; close: () => Promise<void> };
+
+/** A disk that fills up under the log ends the log, not the run. */
+function createFileWriter(path: string): FileWriter {
+  const descriptor = openSync(path, "a", logMode);
+  let failure: Error | undefined;
+  return {
+    write(text) {
+      if (failure !== undefined) return;
+      try {
+        writeAll(descriptor, Buffer.from(text));
+      } catch (error) {
+        failure = error as Error;
+      }
+    },
+    close() {
+      closeSync(descriptor);
+      return failure === undefined ? Promise.resolve() : Promise.reject(failure);
+    },
+  };
+}
+
+function writeAll(descriptor: number, bytes: Buffer): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
+}
+
+function createLog(print: Print): (event: Event) => void {
+  const progress = createPlainProgress(print);
+  const reasons = new Map<string, number>();
+  let dryRun = false;
+  return (event) => {
+    switch (event.type) {
+      case "progress":
+        progress.update(event);
+        break;
+      case "error":
+        errorLines(event).forEach(print);
+        break;
+      case "summary":
+        if (event.error !== undefined) errorLines(event.error).forEach(print);
+        closingReport(event, reasons).filter(isNotEmpty).forEach(print);
+        print(`exit code ${event.exitCode}, peak memory ${formatBytes(event.peakRssAnonBytes)}`);
+        break;
+      case "start":
+        dryRun = event.dryRun;
+        print(`dedupe ${event.version}: ${eventLine(event, dryRun)}`);
+        break;
+      case "failure":
+        countReason(reasons, event.code);
+        print(eventLine(event, dryRun));
+        break;
+      case "notice":
+      case "plan":
+      case "snapshot":
+      case "entry":
+        print(eventLine(event, dryRun));
+    }
+  };
+}
+
+function isNotEmpty(line: string): boolean {
+  return line !== "";
+}

@@ -1,0 +1,115 @@
+/** The bar on a terminal, and its stand-in elsewhere: one plain line a minute. */
+import cliProgress from "cli-progress";
+import {
+  clip,
+  columnsOf,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPath,
+  formatQuantity,
+} from "./format.ts";
+import { createPaceMeter, type Pace, type ProgressEvent } from "./pace.ts";
+import type { Bar, Stream } from "./screen.ts";
+
+export type Progress = { update(event: ProgressEvent): void; stop(): void };
+
+const framesPerSecond = 5;
+const barColumns = 12;
+const plainEveryMs = 60_000;
+
+export function createBar(stream: Stream): Progress & Bar {
+  const pace = createPaceMeter();
+  let line: (columns: number) => string = () => "";
+  // MultiBar rather than SingleBar: a SingleBar restores the cursor to where it began, over the lines above it.
+  const bars = new cliProgress.MultiBar({
+    stream,
+    fps: framesPerSecond,
+    clearOnComplete: true,
+    forceRedraw: true,
+    linewrap: true,
+    barsize: barColumns,
+    format: (options, { progress, maxWidth }) => {
+      const bar = cliProgress.Format.BarFormat(progress, options);
+      return clip(`[${bar}] ${line(maxWidth - barColumns - 4)}`, maxWidth - 1);
+    },
+  });
+  let bar: cliProgress.SingleBar | undefined;
+  let stopped = false;
+  return {
+    update(event) {
+      if (stopped) return;
+      const current = pace(event);
+      line = (columns) => progressLine(event, current, columns);
+      bar ??= bars.create(event.snapshotsTotal, 0);
+      bar.setTotal(event.snapshotsTotal);
+      bar.update(event.snapshotsDone);
+    },
+    above(print) {
+      const drawn = bar !== undefined && !stopped;
+      if (drawn) stream.write("\r\x1b[K");
+      print();
+      if (drawn) bars.update();
+    },
+    stop() {
+      if (bar !== undefined && !stopped) bars.stop();
+      stopped = true;
+    },
+  };
+}
+
+/** `print` takes one line without its end; lines come a minute apart by the run's own clock. */
+export function createPlainProgress(print: (line: string) => void): Progress {
+  const pace = createPaceMeter();
+  let nextMs = plainEveryMs;
+  return {
+    update(event) {
+      const current = pace(event);
+      if (event.elapsedMs < nextMs) return;
+      nextMs = event.elapsedMs + plainEveryMs;
+      print(`${formatDuration(event.elapsedMs)}: ${progressLine(event, current, Infinity)}`);
+    },
+    stop: () => undefined,
+  };
+}
+
+type Part = {
+  text: string;
+  /** 0 is never dropped; the highest goes first when the terminal is narrow. */ rank: number;
+};
+
+export function progressLine(event: ProgressEvent, pace: Pace, columns: number): string {
+  let parts = progressParts(event, pace);
+  while (columnsOf(joined(parts)) > columns) {
+    const last = Math.max(...parts.map(({ rank }) => rank));
+    if (last === 0) break;
+    parts = parts.filter(({ rank }) => rank !== last);
+  }
+  return joined(parts);
+}
+
+function progressParts(event: ProgressEvent, { namesPerSecond, bytesPerSecond, remainingMs }: Pace): Part[] {
+  const { counters, snapshotsDone, snapshotsTotal, snapshot } = event;
+  const current = formatCount(Math.min(snapshotsDone + 1, snapshotsTotal));
+  const parts = [
+    { text: `snapshot ${current} of ${formatCount(snapshotsTotal)}`, rank: 0 },
+    { text: formatPath(snapshot), rank: 5 },
+    { text: formatQuantity(counters.names, "name"), rank: 1 },
+    { text: formatQuantity(counters.inodes, "inode"), rank: 3 },
+    { text: formatBytes(counters.contentBytes), rank: 2 },
+    { text: `${formatCount(namesPerSecond)} names/s`, rank: 7 },
+    { text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 },
+  ];
+  if (remainingMs !== undefined) parts.push({ text: `about ${roughly(remainingMs)} left`, rank: 4 });
+  return parts.filter(({ text }) => text !== "");
+}
+
+/** An estimate pretends to no seconds beyond the first minute. */
+function roughly(ms: number): string {
+  if (ms < 10_000) return "10 s";
+  return formatDuration(ms < 60_000 ? Math.ceil(ms / 10_000) * 10_000 : Math.round(ms / 60_000) * 60_000);
+}
+
+function joined(parts: Part[]): string {
+  return parts.map(({ text }) => text).join("  ");
+}

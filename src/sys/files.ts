@@ -1,0 +1,75 @@
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } from "./constants.ts";
+import { check, errno } from "./errors.ts";
+import type { Scratch } from "./scratch.ts";
+import { Stat } from "./stat.ts";
+import type { Sys } from "./sys.ts";
+
+/** A thread's kernel with room for strings. */
+export type Kernel = { sys: Sys; scratch: Scratch };
+
+/** Opens a directory without following a symlink in its place. @throws SysError */
+export function openDirectory({ sys, scratch }: Kernel, dirFd: number, name: Buffer | string): number {
+  const flags = O_RDONLY | sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+  return check(sys.openat(dirFd, scratch.at(Buffer.from(name)), flags, 0), "openat", Buffer.from(name));
+}
+
+/** Opens a directory the user named: symlinks in the path are followed, as every tool does. @throws SysError */
+export function openRoot({ sys, scratch }: Kernel, path: string): number {
+  const flags = O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC;
+  return check(sys.openat(AT_FDCWD, scratch.text(path), flags, 0), "openat", path);
+}
+
+/** Makes a private directory unless it is there, and opens it. @throws SysError */
+export function ensureDirectory(kernel: Kernel, dirFd: number, name: string): number {
+  const made = kernel.sys.mkdirat(dirFd, kernel.scratch.text(name), 0o700);
+  if (made !== -errno.EEXIST) check(made, "mkdirat", name);
+  return openDirectory(kernel, dirFd, name);
+}
+
+/** The bytes of a small file, undefined where there is none. @throws SysError */
+export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string): Buffer | undefined {
+  const fd = sys.openat(dirFd, scratch.text(name), O_RDONLY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
+  if (fd === -errno.ENOENT) return undefined;
+  check(fd, "openat", name);
+  const memory = sys.allocate(65_536);
+  const parts: Buffer[] = [];
+  try {
+    for (;;) {
+      const got = check(sys.read(fd, memory.address, memory.bytes.length), "read", name);
+      if (got === 0) return Buffer.concat(parts);
+      parts.push(Buffer.from(memory.bytes.subarray(0, got)));
+    }
+  } finally {
+    sys.close(fd);
+  }
+}
+
+/** Writes a small file so that a power cut leaves the old one or the new one, whole. @throws SysError */
+export function writeFileDurably({ sys, scratch }: Kernel, dirFd: number, name: string, content: Buffer): void {
+  const temporary = `${name}.new`;
+  sys.unlinkat(dirFd, scratch.text(temporary), 0);
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+  const fd = check(sys.openat(dirFd, scratch.text(temporary), flags, 0o600), "openat", temporary);
+  try {
+    writeAll(sys, fd, content);
+    check(sys.fsync(fd), "fsync", temporary);
+  } finally {
+    sys.close(fd);
+  }
+  check(sys.renameat2(dirFd, scratch.text(temporary), dirFd, scratch.text(name), 0), "renameat2", name);
+  check(sys.fsync(dirFd), "fsync", name);
+}
+
+export function writeAll(sys: Sys, fd: number, content: Buffer): void {
+  const memory = sys.allocate(Math.max(1, content.length));
+  memory.bytes.set(content);
+  for (let at = 0; at < content.length; ) {
+    at += check(sys.write(fd, memory.address + at, content.length - at), "write");
+  }
+}
+
+/** statx of a descriptor into `stat`. @throws SysError */
+export function statDescriptor({ sys, scratch }: Kernel, fd: number, stat: Stat): Stat {
+  check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+  return stat;
+}

@@ -1,0 +1,80 @@
+import { BTRFS_SUPER_MAGIC, EXT_SUPER_MAGIC, FS_IOC_GETFSUUID, XFS_IOC_FSGEOMETRY_V1, XFS_SUPER_MAGIC } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Address, Memory, Sys } from "../sys/sys.ts";
+import { filesystemMagic, trustsDirentIno } from "./traits.ts";
+
+const IDENTITY_BYTES = 16;
+
+/** A filesystem as seen from a directory in it. */
+export type Filesystem = {
+  device: number;
+  /** UUID mixed with the btrfs subvolume: holds across mounts. All zero: none is known, nothing may outlive the run. */
+  identity: Buffer;
+  /** d_ino is st_ino here (for all but mount points). */
+  trustsDirentIno: boolean;
+};
+
+/** Reads what identifies the filesystem of `fd`. `memory` needs 512 bytes. */
+export function identifyFilesystem(sys: Sys, fd: number, device: number, memory: Memory): Filesystem {
+  const magic = filesystemMagic(sys, fd, memory);
+  // struct statfs: f_fsid follows seven 8-byte fields. Of ext4 and btrfs it is made from the UUID (and the subvolume).
+  const fsid = Buffer.from(memory.bytes.subarray(56, 64));
+  const uuid = readUuid(sys, fd, magic, memory);
+  const identity = Buffer.alloc(IDENTITY_BYTES);
+  if (uuid !== undefined) identity.set(uuid);
+  else if (magic === EXT_SUPER_MAGIC || magic === BTRFS_SUPER_MAGIC) identity.set(fsid, 8);
+  if (magic === BTRFS_SUPER_MAGIC) for (let at = 0; at < 8; at++) identity[at] = (identity[at] as number) ^ (fsid[at] as number);
+  return { device, identity, trustsDirentIno: trustsDirentIno(magic) };
+}
+
+function readUuid(sys: Sys, fd: number, magic: number, memory: Memory): Buffer | undefined {
+  // struct fsuuid2: a length byte, then the UUID (include/uapi/linux/fs.h, Linux 6.9).
+  memory.bytes.fill(0, 0, 32);
+  if (sys.ioctl(fd, FS_IOC_GETFSUUID, memory.address) === 0 && memory.bytes[0] === 16) {
+    return Buffer.from(memory.bytes.subarray(1, 17));
+  }
+  if (magic === XFS_SUPER_MAGIC && sys.ioctl(fd, XFS_IOC_FSGEOMETRY_V1, memory.address) === 0) {
+    return Buffer.from(memory.bytes.subarray(56, 72));
+  }
+  return undefined;
+}
+
+const HANDLE_BYTES = 128;
+
+/** Reads inode generations; one per thread. */
+export class Generations {
+  readonly #sys: Sys;
+  readonly #memory: Memory;
+
+  constructor(sys: Sys) {
+    this.#sys = sys;
+    this.#memory = sys.allocate(8 + HANDLE_BYTES + 8);
+  }
+
+  /**
+   * A number that changes when the inode number is given to a new file: the file handle, which holds ino and
+   * generation (name_to_handle_at(2)), folded by FNV-1a. 0 where the filesystem has no handles.
+   */
+  of(dirFd: number, name: Address): number {
+    const { bytes, address } = this.#memory;
+    bytes.writeUInt32LE(HANDLE_BYTES, 0);
+    const mountId = address + 8 + HANDLE_BYTES;
+    if (this.#sys.nameToHandleAt(dirFd, name, address, mountId, 0) < 0) return 0;
+    const length = bytes.readUInt32LE(0);
+    let hash = 0x811c9dc5;
+    for (let at = 4; at < 8 + length; at++) hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
+    return hash >>> 0;
+  }
+}
+
+export function isLasting(identity: Uint8Array): boolean {
+  return identity.some((byte) => byte !== 0);
+}
+
+/** @throws SysError when the descriptor's filesystem does not answer. */
+export function freeSpace(sys: Sys, fd: number, memory: Memory): { bytes: number; inodes: number; hasInodes: boolean } {
+  check(sys.fstatfs(fd, memory.address), "fstatfs");
+  // struct statfs on 64-bit: type, bsize, blocks, bfree, bavail, files, ffree.
+  const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
+  return { bytes: at(4) * at(1), inodes: at(6), hasInodes: at(5) > 0 };
+}

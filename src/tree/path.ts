@@ -1,0 +1,78 @@
+import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
+import { check, errno } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+
+const SLASH = 0x2f;
+
+/** The components of a relative path; none for the empty path. */
+export function componentsOf(path: Buffer): Buffer[] {
+  const parts: Buffer[] = [];
+  for (let start = 0; start < path.length; ) {
+    const slash = path.indexOf(SLASH, start);
+    const end = slash < 0 ? path.length : slash;
+    if (end > start) parts.push(path.subarray(start, end));
+    start = end + 1;
+  }
+  return parts;
+}
+
+export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
+  const slash = path.lastIndexOf(SLASH);
+  return slash < 0 ? { parent: Buffer.alloc(0), name: path } : { parent: path.subarray(0, slash), name: path.subarray(slash + 1) };
+}
+
+/**
+ * Opens a directory below `rootFd` one component at a time: no symlink is followed, and the path may be longer than
+ * PATH_MAX. @returns a descriptor to close, or -errno.
+ */
+export function openBelow({ sys, scratch }: Kernel, rootFd: number, path: Buffer): number {
+  const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+  let fd = sys.dup(rootFd);
+  for (const part of componentsOf(path)) {
+    if (fd < 0) return fd;
+    const next = sys.openat(fd, scratch.at(part), flags, 0);
+    sys.close(fd);
+    fd = next;
+  }
+  return fd;
+}
+
+/** As openBelow, making what is missing, private to this user until its metadata is set. @throws SysError */
+export function makeBelow(kernel: Kernel, rootFd: number, path: Buffer): number {
+  const { sys, scratch } = kernel;
+  const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+  let fd = check(sys.dup(rootFd), "dup");
+  for (const part of componentsOf(path)) {
+    const made = sys.mkdirat(fd, scratch.at(part), 0o700);
+    if (made !== -errno.EEXIST) check(made, "mkdirat", part);
+    const next = sys.openat(fd, scratch.at(part), flags, 0);
+    sys.close(fd);
+    fd = check(next, "openat", part);
+  }
+  return fd;
+}
+
+/** Whether `inner` is `outer` or lies somewhere below it: the way up from `inner` passes `outer`. @throws SysError */
+export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: number): boolean {
+  const stat = new Stat(sys);
+  const identify = (fd: number): string => {
+    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    return `${String(stat.device)}:${String(stat.ino)}`;
+  };
+  const outer = identify(outerFd);
+  let fd = check(sys.dup(innerFd), "dup");
+  for (let last = ""; ; ) {
+    const here = identify(fd);
+    if (here === outer || here === last) {
+      sys.close(fd);
+      return here === outer;
+    }
+    last = here;
+    const parent = sys.openat(fd, scratch.text(".."), sys.O_DIRECTORY | O_CLOEXEC, 0);
+    sys.close(fd);
+    if (parent < 0) return false;
+    fd = parent;
+  }
+}
+

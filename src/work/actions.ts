@@ -1,0 +1,82 @@
+import { SEEK_SET } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import type { Memory, Sys } from "../sys/sys.ts";
+
+/**
+ * What is to be done to published directories once the batch is sealed: the plan of an update, kept in a file so
+ * that memory stays flat (P6). A record is appended with one write; it concerns one name or one directory.
+ *
+ * put: the staged entry takes the name, whose inode was `oldIno` when it was looked at (0: there was no such name).
+ * remove: the name goes. attributes: the directory itself gets the source's metadata.
+ */
+export type Action =
+  | { type: "put"; unit: number; directory: Buffer; name: Buffer; serial: number; oldIno: bigint }
+  | { type: "remove"; unit: number; directory: Buffer; name: Buffer; oldIno: bigint }
+  | { type: "attributes"; unit: number; directory: Buffer };
+
+const types = ["put", "remove", "attributes"] as const;
+/** length, type, unit, serial, old inode, length of the directory's path, length of the name. */
+const HEADER_BYTES = 4 + 4 + 4 + 4 + 8 + 4 + 4;
+
+/** Appends with one write, so that records of several threads do not mix (O_APPEND). */
+export function appendAction(sys: Sys, fd: number, action: Action): void {
+  const name = action.type === "attributes" ? Buffer.alloc(0) : action.name;
+  const sizeBytes = HEADER_BYTES + action.directory.length + name.length;
+  const memory = sys.allocate(sizeBytes);
+  const { bytes } = memory;
+  bytes.writeUInt32LE(sizeBytes, 0);
+  bytes.writeUInt32LE(types.indexOf(action.type), 4);
+  bytes.writeUInt32LE(action.unit, 8);
+  bytes.writeUInt32LE(action.type === "put" ? action.serial : 0, 12);
+  bytes.writeBigUInt64LE(action.type === "attributes" ? 0n : action.oldIno, 16);
+  bytes.writeUInt32LE(action.directory.length, 24);
+  bytes.writeUInt32LE(name.length, 28);
+  bytes.set(action.directory, HEADER_BYTES);
+  bytes.set(name, HEADER_BYTES + action.directory.length);
+  check(sys.write(fd, memory.address, sizeBytes), "write", "actions");
+}
+
+function decode(record: Buffer): Action {
+  const unit = record.readUInt32LE(8);
+  const oldIno = record.readBigUInt64LE(16);
+  const directoryEnd = HEADER_BYTES + record.readUInt32LE(24);
+  const directory = Buffer.from(record.subarray(HEADER_BYTES, directoryEnd));
+  const name = Buffer.from(record.subarray(directoryEnd, directoryEnd + record.readUInt32LE(28)));
+  const type = types[record.readUInt32LE(4)];
+  if (type === "put") return { type, unit, directory, name, serial: record.readUInt32LE(12), oldIno };
+  if (type === "remove") return { type, unit, directory, name, oldIno };
+  return { type: "attributes", unit, directory };
+}
+
+const CHUNK_BYTES = 1 << 18;
+
+/** All actions in the file, in order; read in chunks. @throws SysError */
+export function* readActions({ sys }: Kernel, fd: number): Generator<Action> {
+  let memory: Memory = sys.allocate(CHUNK_BYTES);
+  let at = 0;
+  let held = 0;
+  check(sys.lseek(fd, 0, SEEK_SET), "lseek");
+  for (;;) {
+    const got = check(sys.pread(fd, memory.address + held, memory.bytes.length - held, at), "read", "actions");
+    at += got;
+    held += got;
+    let from = 0;
+    while (held - from >= 4 && held - from >= memory.bytes.readUInt32LE(from)) {
+      const sizeBytes = memory.bytes.readUInt32LE(from);
+      yield decode(memory.bytes.subarray(from, from + sizeBytes));
+      from += sizeBytes;
+    }
+    memory.bytes.copyWithin(0, from, held);
+    held -= from;
+    if (got === 0) return;
+    if (held >= 4 && memory.bytes.readUInt32LE(0) > memory.bytes.length) memory = grown(sys, memory, held);
+  }
+}
+
+/** A path of a very deep directory may be longer than a chunk. */
+function grown(sys: Sys, memory: Memory, held: number): Memory {
+  const larger = sys.allocate(memory.bytes.readUInt32LE(0) + CHUNK_BYTES);
+  memory.bytes.copy(larger.bytes, 0, 0, held);
+  return larger;
+}

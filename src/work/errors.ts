@@ -1,0 +1,65 @@
+import { EUCLEAN, SysError, errno, errnoName, errnoSentence } from "../sys/errors.ts";
+
+/** The target or the source fails as a whole: the run ends, resumable (P8). */
+export class RunFailure extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.name = "RunFailure";
+    this.code = code;
+  }
+}
+
+/** The run was asked to stop. */
+export class Stopped extends Error {}
+
+/** One entry cannot be handled; the rest of the run goes on. */
+export class EntryFailure extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.name = "EntryFailure";
+    this.code = code;
+  }
+}
+
+const gone = new Set([errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN]);
+const targetBroken = new Set([...gone, errno.EROFS, errno.ENOSPC, errno.EDQUOT, EUCLEAN, errno.EIO, errno.EMFILE, errno.ENFILE]);
+const sourceBroken = new Set([...gone, errno.EMFILE, errno.ENFILE]);
+
+/** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
+export function targetFailed(call: string, result: number): never {
+  const code = errnoName(-result);
+  if (targetBroken.has(-result)) throw new RunFailure(code, `the target failed: ${call}: ${errnoSentence(code)} (${code})`);
+  throw new EntryFailure(code, `${errnoSentence(code)} (${call} on the target)`);
+}
+
+/** Judges a failed call on the source. */
+export function sourceFailed(call: string, result: number): never {
+  const code = errnoName(-result);
+  if (sourceBroken.has(-result)) throw new RunFailure(code, `the source failed: ${call}: ${errnoSentence(code)} (${code})`);
+  throw new EntryFailure(code, errnoSentence(code));
+}
+
+export function onTarget(result: number, call: string): number {
+  if (result < 0) targetFailed(call, result);
+  return result;
+}
+
+export function onSource(result: number, call: string): number {
+  if (result < 0) sourceFailed(call, result);
+  return result;
+}
+
+/** Passes failures of the run through and gives everything else the form of an entry's failure. */
+export function entryFailure(error: unknown, side: "source" | "target"): EntryFailure {
+  if (error instanceof EntryFailure) return error;
+  if (!(error instanceof SysError)) throw error;
+  try {
+    if (side === "source") sourceFailed(error.call, -error.errno);
+    targetFailed(error.call, -error.errno);
+  } catch (judged) {
+    if (judged instanceof EntryFailure) return judged;
+    throw judged;
+  }
+}

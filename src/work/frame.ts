@@ -1,0 +1,40 @@
+import type { Filesystem } from "../tree/identity.ts";
+import type { WalkMode } from "./messages.ts";
+
+const SLASH = Buffer.from("/");
+
+/** A directory that a worker is in: both ends open, its subdirectories still to be done. */
+export type Frame = {
+  parent: Frame | undefined;
+  /** The path of a task's first directory; the name below its parent otherwise. */
+  name: Buffer;
+  /** Position of the unit in the plan. */
+  unit: number;
+  mode: WalkMode;
+  sourceFd: number;
+  targetFd: number;
+  actionsFd: number;
+  filesystem: Filesystem;
+  /** Its d_ino may be believed: see docs/design.md, "A known inode costs no stat per name". */
+  isTrusted: boolean;
+  /** A filesystem begins here. */
+  isMountRoot: boolean;
+  isListed: boolean;
+  subdirectories: Buffer[];
+  /** In a refill: the subdirectories that this run made, which need no second look. */
+  fresh: Set<string> | undefined;
+};
+
+/** Path relative to the source's root, without leading slash; empty for the root itself. */
+export function pathOf(frame: Frame, name?: Buffer): Buffer {
+  const parts: Buffer[] = name === undefined ? [] : [name];
+  for (let at: Frame | undefined = frame; at !== undefined; at = at.parent) {
+    if (at.name.length === 0) continue;
+    if (parts.length > 0) parts.push(SLASH);
+    parts.push(at.name);
+  }
+  return Buffer.concat(parts.reverse());
+}
+
+/** One name to be dealt with: a copy, because the listing's buffer is reused. */
+export type Entry = { name: Buffer; inoLow: number; inoHigh: number };

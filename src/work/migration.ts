@@ -1,0 +1,275 @@
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import { check, errno } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { blake3, type Store } from "../../store/store.ts";
+import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { removeTree } from "../tree/remove.ts";
+import type { Unit } from "../tree/snapshots.ts";
+import { Listing } from "../tree/listing.ts";
+import { entryFailure, RunFailure } from "./errors.ts";
+import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
+import type { Pool } from "./pool.ts";
+import { openActions, type Publisher } from "./publish.ts";
+
+/** Longest time between seals, and least while a finished unit waits to be published. */
+const SEAL_MOST_MS = 10_000;
+const SEAL_LEAST_MS = 3_000;
+/** Content written since the last seal that makes the next one due. */
+const SEAL_BYTES = 1 << 30;
+
+export type UnitState = "new" | "updated" | "unchanged" | "incomplete";
+/** What became of a unit. */
+export type UnitReport = { unit: number; state: UnitState; names: number; failures: number };
+
+export type MigrationListener = {
+  unit(report: UnitReport): void;
+  begun(unit: number): void;
+  failures(failures: Failure[]): void;
+};
+
+type Progress = {
+  mode: WalkMode;
+  staged: Buffer;
+  actionsFd: number;
+  failures: number;
+  names: number;
+  lateModes: LateMode[];
+  rootDevice: number;
+};
+
+/** Where a unit is staged: the same in the next run, so that what was built is found again. */
+export function stagedName(path: Buffer): Buffer {
+  return Buffer.from(`s${blake3(path).toString("hex", 0, 16)}`);
+}
+
+/**
+ * Drives the units of a plan through the pool, and publishes those that are complete each time a batch is sealed.
+ */
+export class Migration {
+  readonly #kernel: Kernel;
+  readonly #roots: { sourceFd: number; targetFd: number; sourceDevice: number };
+  readonly #store: Store;
+  readonly #publisher: Publisher;
+  readonly #listener: MigrationListener;
+  readonly #units: readonly Unit[];
+  readonly #progress = new Map<number, Progress>();
+  readonly #complete: number[] = [];
+  readonly #stat: Stat;
+  #pool: Pool | undefined;
+  #sealing: Promise<void> | undefined;
+  #sealFailure: unknown;
+  #lastSealMs = performance.now();
+  #lastSealBytes = 0;
+  deletedNames = 0;
+  heldDeletes = 0;
+
+  constructor(parts: {
+    kernel: Kernel;
+    roots: { sourceFd: number; targetFd: number; sourceDevice: number };
+    store: Store;
+    publisher: Publisher;
+    listener: MigrationListener;
+    units: readonly Unit[];
+  }) {
+    this.#kernel = parts.kernel;
+    this.#roots = parts.roots;
+    this.#store = parts.store;
+    this.#publisher = parts.publisher;
+    this.#listener = parts.listener;
+    this.#units = parts.units;
+    this.#stat = new Stat(parts.kernel.sys);
+  }
+
+  /** Removes what no unit of this plan will take up again. */
+  sweep(): void {
+    const { sys } = this.#kernel;
+    const wanted = new Set(this.#units.map(({ path }) => stagedName(path).toString("latin1")));
+    const listing = new Listing(sys);
+    const { stagingFd, tmpFd } = this.#store.directories;
+    const names: Buffer[] = [];
+    sys.lseek(stagingFd, 0, 0);
+    while (check(listing.read(stagingFd), "getdents64") > 0) while (listing.next()) names.push(listing.copyName());
+    for (const name of names) if (!wanted.has(name.toString("latin1"))) removeTree(this.#kernel, stagingFd, name);
+    void tmpFd;
+  }
+
+  /**
+   * Builds and publishes all units, in order. Ends early when stopped or when the run fails; what was complete by
+   * then is sealed and published. @throws RunFailure
+   */
+  async run(pool: Pool): Promise<void> {
+    this.#pool = pool;
+    const timer = setInterval(() => {
+      this.#sealWhenDue();
+    }, 250);
+    try {
+      for (let unit = 0; unit < this.#units.length; unit++) {
+        await pool.hungry();
+        if (pool.control.isStopped) break;
+        this.#begin(unit);
+      }
+      await pool.idle();
+    } finally {
+      clearInterval(timer);
+    }
+    await this.#sealing;
+    if (!isBrokenTarget(pool)) await this.#seal();
+    pool.throwIfFailed();
+    if (this.#sealFailure !== undefined) throw this.#sealFailure as Error;
+  }
+
+  #begin(unit: number): void {
+    const { path, type } = this.#units[unit] as Unit;
+    try {
+      const task = type === "loose" ? this.#looseTask(unit, path) : this.#subtreeTask(unit, path);
+      this.#listener.begun(unit);
+      this.#pool?.add(task);
+    } catch (error) {
+      const { code, message } = entryFailure(error, "target");
+      this.#listener.failures([{ path, code, message }]);
+      this.#listener.unit({ unit, state: "incomplete", names: 0, failures: 1 });
+    }
+  }
+
+  #looseTask(unit: number, path: Buffer): Task {
+    const sourceFd = check(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat", path);
+    const targetFd = makeBelow(this.#kernel, this.#roots.targetFd, path);
+    return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged: Buffer.alloc(0) });
+  }
+
+  /** Published already: compare. Begun by an earlier run: go on. Else begin. */
+  #subtreeTask(unit: number, path: Buffer): Task {
+    const { sys, scratch } = this.#kernel;
+    const sourceFd = check(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat", path);
+    const published = openBelow(this.#kernel, this.#roots.targetFd, path);
+    const staged = stagedName(path);
+    if (published >= 0) return this.#task(unit, path, { mode: "update", sourceFd, targetFd: published, staged });
+    if (published !== -errno.ENOENT && published !== -errno.ENOTDIR && published !== -errno.ELOOP) check(published, "openat", path);
+    const { stagingFd } = this.#store.directories;
+    const made = sys.mkdirat(stagingFd, scratch.at(staged), 0o700);
+    if (made !== -errno.EEXIST) check(made, "mkdirat", staged);
+    const targetFd = check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
+    return this.#task(unit, path, { mode: made === 0 ? "fill" : "refill", sourceFd, targetFd, staged });
+  }
+
+  #task(unit: number, path: Buffer, opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer }): Task {
+    const { mode, sourceFd, targetFd, staged } = opened;
+    const isUpdate = mode === "update" || mode === "loose";
+    const actionsFd = isUpdate ? openActions(this.#kernel, this.#store.directories.logFd, unit) : -1;
+    const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
+    this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
+    return { type: "task", unit, mode, sourceFd, targetFd, actionsFd, path, parentDevice: rootDevice };
+  }
+
+  failures(unit: number, failures: Failure[]): void {
+    const progress = this.#progress.get(unit);
+    if (progress !== undefined) progress.failures += failures.length;
+    this.#listener.failures(failures);
+  }
+
+  lateModes(unit: number, modes: LateMode[]): void {
+    this.#progress.get(unit)?.lateModes.push(...modes);
+  }
+
+  unitDone(unit: number, outcome: "done" | "stopped", names: number): void {
+    const progress = this.#progress.get(unit);
+    if (progress === undefined) return;
+    progress.names = names;
+    if (outcome === "done") this.#complete.push(unit);
+    else if (progress.actionsFd >= 0) this.#kernel.sys.close(progress.actionsFd);
+    this.#sealWhenDue();
+  }
+
+  #sealWhenDue(): void {
+    if (this.#sealing !== undefined || this.#pool === undefined || this.#sealFailure !== undefined) return;
+    const sinceMs = performance.now() - this.#lastSealMs;
+    const written = this.#pool.counters.sum().writtenBytes - this.#lastSealBytes;
+    const isDue = sinceMs > SEAL_MOST_MS || (sinceMs > SEAL_LEAST_MS && this.#complete.length > 0) || written > SEAL_BYTES;
+    if (!isDue) return;
+    this.#sealing = this.#seal().finally(() => {
+      this.#sealing = undefined;
+    });
+  }
+
+  /** Seals the batch, then publishes the units that were complete before it began. */
+  async #seal(): Promise<void> {
+    const ready = this.#complete.splice(0);
+    this.#lastSealBytes = this.#pool?.counters.sum().writtenBytes ?? 0;
+    try {
+      await this.#store.seal();
+      for (const unit of ready) this.#publish(unit);
+    } catch (error) {
+      this.#sealFailure ??= error;
+      this.#pool?.control.stop();
+    }
+    this.#lastSealMs = performance.now();
+  }
+
+  #publish(unit: number): void {
+    const progress = this.#progress.get(unit);
+    const { path } = this.#units[unit] as Unit;
+    if (progress === undefined) return;
+    let changes = 0;
+    try {
+      if (progress.actionsFd >= 0) changes = this.#applyActions(progress);
+      else this.#publisher.snapshot(progress.staged, path);
+    } catch (error) {
+      const { code, message } = entryFailure(error, "target");
+      progress.failures++;
+      this.#listener.failures([{ path, code, message }]);
+    }
+    this.#publisher.lateModes(progress.lateModes);
+    this.#progress.delete(unit);
+    this.#listener.unit({ unit, state: stateOf(progress, changes), names: progress.names, failures: progress.failures });
+  }
+
+  #applyActions(progress: Progress): number {
+    const published = this.#publisher.actions(progress.actionsFd);
+    this.#kernel.sys.close(progress.actionsFd);
+    this.deletedNames += published.deletedNames;
+    this.heldDeletes += published.deletesHeld;
+    progress.failures += published.failures.length;
+    if (published.failures.length > 0) this.#listener.failures(published.failures);
+    return published.changes;
+  }
+
+  /** The containers' own metadata, once nothing is published into them any more; deepest first. */
+  finishContainers(containers: readonly Buffer[]): void {
+    for (const path of [...containers].sort((a, b) => b.length - a.length)) {
+      try {
+        this.#publisher.directory(path);
+      } catch (error) {
+        const { code, message } = entryFailure(error, "target");
+        this.#listener.failures([{ path, code, message }]);
+      }
+    }
+  }
+
+  /** Whether the target has a directory of this path: the plan's word for "not new". */
+  isPublished(path: Buffer): boolean {
+    const { parent, name } = parentAndName(path);
+    const fd = openBelow(this.#kernel, this.#roots.targetFd, parent);
+    if (fd < 0) return false;
+    const { sys, scratch } = this.#kernel;
+    const result = sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
+    sys.close(fd);
+    return result === 0;
+  }
+}
+
+function stateOf(progress: Progress, changes: number): UnitState {
+  if (progress.failures > 0) return "incomplete";
+  if (progress.mode === "fill" || progress.mode === "refill") return "new";
+  return changes > 0 ? "updated" : "unchanged";
+}
+
+/** After a failure of the target as a whole nothing more can be made durable; after one of the source it can. */
+function isBrokenTarget(pool: Pool): boolean {
+  try {
+    pool.throwIfFailed();
+    return false;
+  } catch (error) {
+    return !(error instanceof RunFailure) || error.message.startsWith("the target");
+  }
+}

@@ -1,0 +1,76 @@
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { removeTree } from "../tree/remove.ts";
+import { appendAction } from "./actions.ts";
+import { onTarget } from "./errors.ts";
+import { pathOf, type Frame } from "./frame.ts";
+import type { Thread } from "./thread.ts";
+
+/** Names of staged entries of updates; swept by the next run when this one dies. */
+export const stagedUpdateName = (serial: number): string => `u${String(serial)}`;
+
+/** Where a name is made: in the staged directory itself, or aside, to be published after the seal. */
+export type Destination = { fd: number; name: Buffer; serial: number };
+
+/**
+ * Decides where names go. While a snapshot is being built (fill, refill) they are made where they will live. In a
+ * published directory nothing is touched: what differs is made in staging/, and an action says where it belongs.
+ */
+export class Placer {
+  readonly #thread: Thread;
+  /** Inode number of what stands under the name now; 0n: nothing. Set by `isThere`. */
+  #oldIno = 0n;
+
+  constructor(thread: Thread) {
+    this.#thread = thread;
+  }
+
+  isPublished(frame: Frame): boolean {
+    return frame.mode === "update" || frame.mode === "loose";
+  }
+
+  /** Looks at what the target has under the name, into `targetStat`; false: nothing. Call before `open`. */
+  lookAt(frame: Frame, name: Buffer): boolean {
+    const { sys, scratch, targetStat } = this.#thread;
+    const result = sys.statx(frame.targetFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
+    this.#oldIno = 0n;
+    if (result === -errno.ENOENT) return false;
+    onTarget(result, "statx");
+    this.#oldIno = targetStat.ino;
+    return true;
+  }
+
+  /** Whether the target's name is that very inode already. Only published directories need the question. */
+  isThere(frame: Frame, name: Buffer, inoLow: number, inoHigh: number): boolean {
+    if (!this.isPublished(frame)) return false;
+    const { targetStat } = this.#thread;
+    return this.lookAt(frame, name) && targetStat.inoLow === inoLow && targetStat.inoHigh === inoHigh;
+  }
+
+  open(frame: Frame, name: Buffer): Destination {
+    const { control, stagingFd } = this.#thread;
+    if (!this.isPublished(frame)) return { fd: frame.targetFd, name, serial: -1 };
+    const serial = control.nextSerial();
+    return { fd: stagingFd, name: Buffer.from(stagedUpdateName(serial)), serial };
+  }
+
+  /** The name is made (at the destination); in a published directory it waits for the seal. */
+  finish(frame: Frame, name: Buffer, destination: Destination): void {
+    if (destination.serial < 0) return;
+    appendAction(this.#thread.sys, frame.actionsFd, {
+      type: "put",
+      unit: frame.unit,
+      directory: pathOf(frame),
+      name,
+      serial: destination.serial,
+      oldIno: this.#oldIno,
+    });
+    this.#thread.tell(frame, name, this.#oldIno === 0n ? "linked" : "replaced");
+  }
+
+  /** Clears the way in a directory that an earlier run began to fill: nothing in it is published yet. */
+  clear(frame: Frame, name: Buffer): void {
+    removeTree(this.#thread, frame.targetFd, name);
+  }
+}
+

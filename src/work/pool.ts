@@ -1,0 +1,196 @@
+import PQueue from "p-queue";
+import { setTimeout as delay } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { Control, SharedCounters } from "./control.ts";
+import { RunFailure } from "./errors.ts";
+import type { EntryAction, Failure, FromWorker, LateMode, Task, ToWorker, WorkerSetup } from "./messages.ts";
+
+/** What a pool tells its owner; called on the main thread. */
+export type PoolListener = {
+  entries(entries: { path: Buffer; action: EntryAction }[]): void;
+  failures(unit: number, failures: Failure[]): void;
+  lateModes(unit: number, modes: LateMode[]): void;
+  /** All tasks of the unit are through; "stopped" when one was cut short. */
+  unitDone(unit: number, outcome: "done" | "stopped", names: number): void;
+};
+
+/** Longer than a thread takes from wish to gift, shorter than anyone notices. */
+const HUNGRY_MS = 1;
+
+type Seat = { worker: Worker; finish: ((message: FromWorker) => void) | undefined };
+
+/**
+ * Worker threads doing subtree tasks. p-queue holds the tasks and runs as many as there are threads; a thread gives
+ * away part of its task only while others are idle, so that what is pending stays below jobs x depth.
+ */
+export class Pool {
+  readonly control: Control;
+  readonly counters: SharedCounters;
+  readonly #queue: PQueue;
+  readonly #seats: Seat[];
+  readonly #idle: Seat[];
+  readonly #listener: PoolListener;
+  readonly #open = new Map<number, { tasks: number; outcome: "done" | "stopped"; names: number }>();
+  #failure: Error | undefined;
+  readonly #freed: (() => void)[] = [];
+
+  static async start(jobs: number, setup: Omit<WorkerSetup, "worker" | "control" | "counters">, listener: PoolListener): Promise<Pool> {
+    const control = Control.allocate();
+    const counters = SharedCounters.allocate(jobs + 1);
+    const seats = await Promise.all(
+      Array.from({ length: jobs }, (_, worker) => startWorker({ ...setup, worker, control, counters })),
+    );
+    return new Pool(seats, new Control(control), new SharedCounters(counters), listener);
+  }
+
+  private constructor(seats: Seat[], control: Control, counters: SharedCounters, listener: PoolListener) {
+    this.#seats = seats;
+    this.#idle = [...seats];
+    this.control = control;
+    this.counters = counters;
+    this.#listener = listener;
+    this.#queue = new PQueue({ concurrency: seats.length });
+    for (const seat of seats) this.#listen(seat);
+  }
+
+  #listen(seat: Seat): void {
+    seat.worker.on("message", (message: FromWorker) => {
+      this.#receive(seat, message);
+    });
+    seat.worker.on("error", (error: Error) => {
+      this.#fail(error);
+      seat.finish?.({ type: "done", unit: -1, outcome: "stopped", names: 0 });
+    });
+  }
+
+  #receive(seat: Seat, message: FromWorker): void {
+    switch (message.type) {
+      case "entries":
+        this.#listener.entries(message.entries.map(({ path, action }) => ({ path: Buffer.from(path), action })));
+        return;
+      case "failures":
+        this.#listener.failures(message.unit, message.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })));
+        return;
+      case "late-modes":
+        this.#listener.lateModes(message.unit, message.modes.map((late) => ({ ...late, path: Buffer.from(late.path) })));
+        return;
+      case "given":
+        this.add(message.task);
+        return;
+      case "fatal":
+        this.#fail(new RunFailure(message.code, message.message));
+        seat.finish?.(message);
+        return;
+      case "done":
+        seat.finish?.(message);
+        return;
+      case "ready":
+        return;
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.control.stop();
+  }
+
+  /** Queues a task; the unit is done when all of its tasks are. */
+  add(task: Task): void {
+    const unit = this.#open.get(task.unit) ?? { tasks: 0, outcome: "done", names: 0 };
+    unit.tasks++;
+    this.#open.set(task.unit, unit);
+    void this.#queue.add(() => this.#run(task));
+    this.#updateWishes();
+  }
+
+  /** As many subdirectories are wished for as threads have nothing to do. */
+  #updateWishes(): void {
+    this.control.setWanted(Math.max(0, this.#seats.length - this.#queue.pending - this.#queue.size));
+  }
+
+  async #run(task: Task): Promise<void> {
+    const seat = this.#idle.pop();
+    if (seat === undefined) throw new Error("a task without a thread");
+    this.#updateWishes();
+    const message = await new Promise<FromWorker>((resolve) => {
+      seat.finish = resolve;
+      if (this.#failure === undefined) seat.worker.postMessage(task satisfies ToWorker);
+      else resolve({ type: "done", unit: task.unit, outcome: "stopped", names: 0 });
+    });
+    seat.finish = undefined;
+    this.#idle.push(seat);
+    if (message.type === "done") this.#settle(task.unit, message.outcome, message.names);
+    else this.#settle(task.unit, "stopped", 0);
+    setImmediate(() => {
+      this.#updateWishes();
+      for (const wake of this.#freed.splice(0)) wake();
+    });
+  }
+
+  #settle(number: number, outcome: "done" | "stopped", names: number): void {
+    const unit = this.#open.get(number);
+    if (unit === undefined) return;
+    unit.tasks--;
+    unit.names += names;
+    if (outcome === "stopped") unit.outcome = "stopped";
+    if (unit.tasks > 0) return;
+    this.#open.delete(number);
+    this.#listener.unitDone(number, unit.outcome, unit.names);
+  }
+
+  /**
+   * Resolves when a thread has had nothing to do for a moment, so that no other had anything to give away: time for
+   * the next unit. Threads that share a unit do not read the same inodes side by side, as they would in two units.
+   */
+  async hungry(): Promise<void> {
+    for (;;) {
+      if (this.#hasIdleThread() || this.hasFailed) {
+        await delay(HUNGRY_MS);
+        if (this.#hasIdleThread() || this.hasFailed) return;
+      } else {
+        await new Promise<void>((resolve) => this.#freed.push(resolve));
+      }
+    }
+  }
+
+  #hasIdleThread(): boolean {
+    return this.#queue.size === 0 && this.#queue.pending < this.#seats.length;
+  }
+
+  async idle(): Promise<void> {
+    await this.#queue.onIdle();
+  }
+
+  /** @throws what made a thread give up: RunFailure, or a bug. */
+  throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.onIdle();
+    await Promise.all(
+      this.#seats.map(async ({ worker }) => {
+        const ended = new Promise((resolve) => worker.once("exit", resolve));
+        worker.postMessage({ type: "close" } satisfies ToWorker);
+        const timer = setTimeout(() => void worker.terminate(), 5000);
+        await ended;
+        clearTimeout(timer);
+      }),
+    );
+  }
+}
+
+async function startWorker(setup: WorkerSetup): Promise<Seat> {
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: setup });
+  await new Promise<void>((resolve, reject) => {
+    worker.once("message", () => {
+      resolve();
+    });
+    worker.once("error", reject);
+  });
+  return { worker, finish: undefined };
+}

@@ -1,0 +1,166 @@
+import {
+  FICLONE,
+  POSIX_FADV_DONTNEED,
+  SEEK_DATA,
+  SEEK_HOLE,
+  SEEK_SET,
+  SYNC_FILE_RANGE_WAIT_AFTER,
+  SYNC_FILE_RANGE_WAIT_BEFORE,
+  SYNC_FILE_RANGE_WRITE,
+} from "../src/sys/constants.ts";
+import { check, errno } from "../src/sys/errors.ts";
+import type { Memory, Sys } from "../src/sys/sys.ts";
+import { blake3, openHasher, type Hasher } from "./hash/blake3.ts";
+
+/** One read, one write up to here; beyond, content streams through the buffer. */
+export const SMALL_BYTES = 1 << 20;
+/** Holes are kept in units of the page: no aligned hole of this size becomes data. */
+const BLOCK_BYTES = 4096;
+/** From this size on the page cache is relieved of what passed through, in windows of this size. */
+const DROP_BEHIND_BYTES = 32 << 20;
+
+/** Called for bytes read (before the next read: it may sleep) and written; throws to stop. */
+export type ContentMeter = { read(bytes: number): void; wrote(bytes: number): void };
+
+/** A hole or a stretch of data: [start, end). */
+type Segment = { start: number; end: number; isData: boolean };
+
+/** Reads, hashes and copies content for one thread. Offsets and sizes are bytes. */
+export class ContentMover {
+  readonly #sys: Sys;
+  readonly #meter: ContentMeter;
+  readonly #memory: Memory;
+  readonly #zeros = Buffer.alloc(BLOCK_BYTES * 16);
+
+  constructor(sys: Sys, meter: ContentMeter) {
+    this.#sys = sys;
+    this.#meter = meter;
+    this.#memory = sys.allocate(SMALL_BYTES + 1);
+  }
+
+  /**
+   * Reads a file of at most SMALL_BYTES that should be `sizeBytes` long.
+   * @returns the content, valid until the next call; undefined when it is longer or shorter now.
+   * @throws SysError of the read.
+   */
+  readSmall(fd: number, sizeBytes: number): Buffer | undefined {
+    let at = 0;
+    while (at <= sizeBytes) {
+      const got = check(this.#sys.pread(fd, this.#memory.address + at, sizeBytes + 1 - at, at), "read");
+      if (got === 0) break;
+      at += got;
+      // A regular file gives all it has: a short read is its end, and the next would return 0.
+      if (at === sizeBytes) break;
+    }
+    this.#meter.read(at);
+    return at === sizeBytes ? this.#memory.bytes.subarray(0, sizeBytes) : undefined;
+  }
+
+  /** Writes what `readSmall` returned. */
+  writeSmall(fd: number, content: Buffer): void {
+    let at = 0;
+    while (at < content.length) {
+      at += check(this.#sys.pwrite(fd, this.#memory.address + at, content.length - at, at), "write");
+    }
+    this.#meter.wrote(content.length);
+  }
+
+  /** The digest of `sizeBytes` of content; undefined when the file is shorter. Not counted as read from the source. */
+  hash(fd: number, sizeBytes: number): Buffer | undefined {
+    if (sizeBytes <= SMALL_BYTES) {
+      let at = 0;
+      while (at < sizeBytes) {
+        const got = check(this.#sys.pread(fd, this.#memory.address + at, sizeBytes - at, at), "read");
+        if (got === 0) return undefined;
+        at += got;
+      }
+      return blake3(this.#memory.bytes.subarray(0, sizeBytes));
+    }
+    return this.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: false });
+  }
+
+  /**
+   * Copies and hashes in one pass, leaving holes as holes. With `toFd` -1 it only hashes.
+   * @returns the digest; undefined when the file turned out shorter.
+   */
+  copy(job: { fromFd: number; toFd: number; sizeBytes: number; isSource: boolean }): Buffer | undefined {
+    const hasher = openHasher();
+    let done = 0;
+    for (let at = 0; at < job.sizeBytes; ) {
+      const segment = this.#segment(job.fromFd, at, job.sizeBytes);
+      if (segment.isData) {
+        if (!this.#copyData(job, segment, hasher)) return undefined;
+      } else {
+        this.#hashZeros(hasher, segment.end - segment.start);
+      }
+      at = segment.end;
+      done = this.#dropBehind(job, done, at);
+    }
+    if (job.toFd >= 0) check(this.#sys.ftruncate(job.toFd, job.sizeBytes), "ftruncate");
+    return hasher.finish();
+  }
+
+  /** Filesystems without SEEK_DATA answer EINVAL: then all is data, and zero blocks are looked for instead. */
+  #segment(fd: number, start: number, sizeBytes: number): Segment {
+    const window = Math.min(sizeBytes, start + DROP_BEHIND_BYTES);
+    const data = this.#sys.lseek(fd, start, SEEK_DATA);
+    if (data === -errno.ENXIO) return { start, end: sizeBytes, isData: false };
+    if (data < 0) return { start, end: window, isData: true };
+    if (data > start) return { start, end: Math.min(data, sizeBytes), isData: false };
+    const hole = this.#sys.lseek(fd, start, SEEK_HOLE);
+    return { start, end: hole <= start ? window : Math.min(hole, window), isData: true };
+  }
+
+  #copyData(job: { fromFd: number; toFd: number; isSource: boolean }, segment: Segment, hasher: Hasher): boolean {
+    for (let at = segment.start; at < segment.end; ) {
+      const wanted = Math.min(SMALL_BYTES, segment.end - at);
+      const got = check(this.#sys.pread(job.fromFd, this.#memory.address, wanted, at), "read");
+      if (got === 0) return false;
+      if (job.isSource) this.#meter.read(got);
+      hasher.update(this.#memory.bytes.subarray(0, got));
+      if (job.toFd >= 0) this.#write(job.toFd, at, got);
+      at += got;
+    }
+    return true;
+  }
+
+  /** SEEK_DATA is coarser than a page on some filesystems; a zero block inside data is left as a hole only when whole and aligned runs of them are found at its ends. */
+  #write(fd: number, offset: number, sizeBytes: number): void {
+    let at = 0;
+    while (at < sizeBytes) {
+      at += check(this.#sys.pwrite(fd, this.#memory.address + at, sizeBytes - at, offset + at), "write");
+    }
+    this.#meter.wrote(sizeBytes);
+  }
+
+  #hashZeros(hasher: Hasher, count: number): void {
+    for (let left = count; left > 0; left -= this.#zeros.length) {
+      hasher.update(left >= this.#zeros.length ? this.#zeros : this.#zeros.subarray(0, left));
+    }
+  }
+
+  /**
+   * A copy of terabytes must not push everything else out of the page cache: what has been read is dropped, what
+   * was written two windows ago is waited for and dropped, the last window's write-back is begun.
+   */
+  #dropBehind(job: { fromFd: number; toFd: number; sizeBytes: number }, done: number, at: number): number {
+    if (job.sizeBytes < 2 * DROP_BEHIND_BYTES || at - done < DROP_BEHIND_BYTES) return done;
+    this.#sys.fadvise(job.fromFd, done, at - done, POSIX_FADV_DONTNEED);
+    if (job.toFd >= 0) {
+      this.#sys.syncFileRange(job.toFd, done, at - done, SYNC_FILE_RANGE_WRITE);
+      const before = Math.max(0, done - DROP_BEHIND_BYTES);
+      if (before < done) {
+        const wait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+        this.#sys.syncFileRange(job.toFd, before, done - before, wait);
+        this.#sys.fadvise(job.toFd, before, done - before, POSIX_FADV_DONTNEED);
+      }
+    }
+    return at;
+  }
+
+  /** Shares extents where both ends are one filesystem that can (FICLONE); false where it cannot. */
+  clone(fromFd: number, toFd: number): boolean {
+    this.#sys.lseek(fromFd, 0, SEEK_SET);
+    return this.#sys.ioctl(toFd, FICLONE, fromFd) === 0;
+  }
+}

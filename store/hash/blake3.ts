@@ -1,0 +1,45 @@
+import { createHash, hash as wasmHash } from "blake3-wasm";
+import { createRequire } from "node:module";
+import type * as Native from "@napi-rs/blake-hash";
+
+export const DIGEST_BYTES = 32;
+
+/** Streaming BLAKE3-256. `finish` may be called once. */
+export type Hasher = { update(bytes: Uint8Array): void; finish(): Buffer };
+
+/** The native module ships prebuilt for glibc and musl; where it does not load, WebAssembly gives the same digests. */
+function loadNative(): typeof Native | undefined {
+  try {
+    return createRequire(import.meta.url)("@napi-rs/blake-hash") as typeof Native;
+  } catch {
+    return undefined;
+  }
+}
+
+const native = loadNative();
+
+/** The 32 bytes of BLAKE3-256 of `bytes`. */
+export const blake3: (bytes: Uint8Array) => Buffer =
+  native === undefined ? (bytes) => Buffer.from(wasmHash(bytes)) : native.blake3;
+
+export function openHasher(): Hasher {
+  if (native !== undefined) {
+    const hasher = new native.Blake3Hasher();
+    return {
+      update: (bytes) => {
+        hasher.update(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      },
+      finish: () => hasher.digestBuffer(),
+    };
+  }
+  const hasher = createHash();
+  return {
+    update: (bytes) => {
+      hasher.update(bytes);
+    },
+    finish: () => hasher.digest(),
+  };
+}
+
+/** For tests: the same without the native module. */
+export const wasmBlake3 = (bytes: Uint8Array): Buffer => Buffer.from(wasmHash(bytes));

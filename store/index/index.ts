@@ -1,0 +1,99 @@
+import { open, type RootDatabase } from "lmdb";
+import { IDENTITY_BYTES, RECORD_BYTES, decodeRecord, objectRow, sourceRow } from "../record.ts";
+import { REF_BYTES } from "../ref.ts";
+
+const SOURCE_KEY = 0x73;
+const OBJECT_KEY = 0x6f;
+const SIZE_KEY = 0x7a;
+/** Contents below this are cheaper to write twice than to look up. */
+export const LARGE_BYTES = 1 << 20;
+
+type Database = RootDatabase<Buffer, Buffer>;
+
+/**
+ * The index: what earlier runs learned, in LMDB. Rows only ever save a read (P9): they are written after the
+ * content they speak of is durable, and checked against the inodes before they are believed. One process writes,
+ * from one thread; others read through a handle of their own.
+ */
+export class Index {
+  readonly #database: Database;
+  readonly #sourceKey = Buffer.alloc(1 + IDENTITY_BYTES + 8, SOURCE_KEY);
+  readonly #objectKey = Buffer.alloc(1 + REF_BYTES, OBJECT_KEY);
+  readonly #sizeKey = Buffer.alloc(1 + 8, SIZE_KEY);
+
+  /** @param directory where LMDB keeps data.mdb and lock.mdb; made by the caller. */
+  static open(directory: string, access: "read" | "write"): Index {
+    const database = open<Buffer, Buffer>({
+      path: directory,
+      noSubdir: false,
+      readOnly: access === "read",
+      keyEncoding: "binary",
+      encoding: "binary",
+      // A commit returns when it is on disk; a batch is thousands of rows, so there is nothing to overlap.
+      overlappingSync: false,
+      // Workers each hold a reader for a whole task; the rest is headroom for verify and stats beside a run.
+      maxReaders: 256,
+      cache: false,
+      // lmdb-js would otherwise commit from a thread of its own.
+      commitDelay: 0,
+    });
+    return new Index(database);
+  }
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** The value of the source row, valid until the next call. */
+  source(identity: Uint8Array, ino: bigint): Buffer | undefined {
+    this.#sourceKey.set(identity, 1);
+    this.#sourceKey.writeBigUInt64BE(ino, 1 + IDENTITY_BYTES);
+    return this.#database.getBinaryFast(this.#sourceKey);
+  }
+
+  /** The value of the object row, valid until the next call. */
+  object(ref: Uint8Array): Buffer | undefined {
+    this.#objectKey.set(ref, 1);
+    return this.#database.getBinaryFast(this.#objectKey);
+  }
+
+  /** Whether some object has this size; known for sizes from LARGE_BYTES on. */
+  hasSize(sizeBytes: number): boolean {
+    this.#sizeKey.writeDoubleBE(sizeBytes, 1);
+    return this.#database.getBinaryFast(this.#sizeKey) !== undefined;
+  }
+
+  /** Lets go of the snapshot of the index that reads see; the next read sees what was committed since. */
+  refresh(): void {
+    this.#database.resetReadTxn();
+  }
+
+  /** Writes the rows of whole records (a multiple of RECORD_BYTES; damaged ones are passed over), in one transaction. */
+  commit(records: Buffer): void {
+    this.#database.transactionSync(() => {
+      for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
+        this.#putRecord(records.subarray(at, at + RECORD_BYTES));
+      }
+    });
+  }
+
+  #putRecord(record: Buffer): void {
+    const known = decodeRecord(record);
+    if (known === undefined) return;
+    const sourceKey = Buffer.alloc(this.#sourceKey.length, SOURCE_KEY);
+    sourceKey.set(known.identity, 1);
+    sourceKey.writeBigUInt64BE(known.source.ino, 1 + IDENTITY_BYTES);
+    if (known.identity.some((byte) => byte !== 0)) this.#database.putSync(sourceKey, Buffer.from(sourceRow(record)));
+    const objectKey = Buffer.alloc(this.#objectKey.length, OBJECT_KEY);
+    objectKey.set(known.ref, 1);
+    this.#database.putSync(objectKey, Buffer.from(objectRow(record)));
+    if (known.target.sizeBytes < LARGE_BYTES) return;
+    const sizeKey = Buffer.alloc(this.#sizeKey.length, SIZE_KEY);
+    sizeKey.writeDoubleBE(known.target.sizeBytes, 1);
+    this.#database.putSync(sizeKey, Buffer.from([1]));
+  }
+
+  async close(): Promise<void> {
+    await this.#database.close();
+  }
+}

@@ -1,0 +1,223 @@
+import { REF_WORDS, type Ref } from "./ref.ts";
+
+/** Words of an entry: see the fields below; 32 words are 128 bytes, two cache lines. */
+const ENTRY_WORDS = 32;
+const WAYS = 4;
+const KIND = 0;
+const DEVICE = 1;
+const INO_LOW = 2;
+const INO_HIGH = 3;
+const TARGET_LOW = 4;
+const TARGET_HIGH = 5;
+const LINKS = 6;
+const SNAPSHOT = 7;
+const IN_SNAPSHOT = 8;
+const MOST_IN_SNAPSHOT = 9;
+const USED = 10;
+const SIZE_LOW = 11;
+const SIZE_HIGH = 12;
+const REF = 16;
+const EMPTY = 0;
+const SOURCE = 1;
+const OBJECT = 2;
+
+/** 32,768 sets of 4: 16 MiB, whatever the number of inodes (P6). */
+const SETS = 1 << 15;
+
+/** What `find` tells of an inode that this run has dealt with. */
+export type Hit = {
+  slot: number;
+  targetInoLow: number;
+  targetInoHigh: number;
+  sizeBytes: number;
+  /** Links of the target inode: as statted, and those made since through this entry. */
+  links: number;
+  mostInSnapshot: number;
+};
+
+/**
+ * What this run knows of source inodes and of objects, shared by all threads: a 4-way set-associative table in
+ * shared memory. It is a cache: an entry that was evicted is found again in the index or on disk. Every access
+ * holds the lock of its set, so that an entry is never seen half written.
+ *
+ * Keys are exact (device and 64-bit inode number, or object reference), never a hash alone.
+ */
+export class InodeTable {
+  readonly hit: Hit = { slot: 0, targetInoLow: 0, targetInoHigh: 0, sizeBytes: 0, links: 0, mostInSnapshot: 0 };
+  readonly #locks: Int32Array;
+  readonly #words: Uint32Array;
+
+  static allocate(): SharedArrayBuffer {
+    return new SharedArrayBuffer(SETS * 4 + SETS * WAYS * ENTRY_WORDS * 4);
+  }
+
+  constructor(memory: SharedArrayBuffer) {
+    this.#locks = new Int32Array(memory, 0, SETS);
+    this.#words = new Uint32Array(memory, SETS * 4);
+  }
+
+  /**
+   * Looks a source inode up; true fills `hit` and copies the reference into `ref`. `names` is how many names are
+   * about to be linked to it in `snapshot`: they are counted here, so that threads see each other's links.
+   */
+  find(device: number, inoLow: number, inoHigh: number, ref: Ref, snapshot: number, names: number): boolean {
+    const set = hashInode(device, inoLow, inoHigh);
+    this.#lock(set);
+    const at = this.#seek(set, device, inoLow, inoHigh);
+    if (at >= 0) this.#take(at, ref, snapshot, names);
+    this.#unlock(set);
+    return at >= 0;
+  }
+
+  #seek(set: number, device: number, inoLow: number, inoHigh: number): number {
+    const words = this.#words;
+    for (let way = 0; way < WAYS; way++) {
+      const at = (set * WAYS + way) * ENTRY_WORDS;
+      if (
+        words[at + INO_LOW] === inoLow &&
+        words[at + INO_HIGH] === inoHigh &&
+        words[at + DEVICE] === device &&
+        words[at + KIND] === SOURCE
+      ) {
+        return at;
+      }
+    }
+    return -1;
+  }
+
+  #take(at: number, ref: Ref, snapshot: number, names: number): void {
+    const words = this.#words;
+    const { hit } = this;
+    if (words[at + SNAPSHOT] !== snapshot) {
+      words[at + SNAPSHOT] = snapshot;
+      words[at + IN_SNAPSHOT] = 0;
+    }
+    const inSnapshot = (words[at + IN_SNAPSHOT] as number) + names;
+    words[at + IN_SNAPSHOT] = inSnapshot;
+    if (inSnapshot > (words[at + MOST_IN_SNAPSHOT] as number)) words[at + MOST_IN_SNAPSHOT] = inSnapshot;
+    words[at + USED] = 1;
+    words[at + LINKS] = (words[at + LINKS] as number) + names;
+    hit.slot = at;
+    hit.targetInoLow = words[at + TARGET_LOW] as number;
+    hit.targetInoHigh = words[at + TARGET_HIGH] as number;
+    hit.sizeBytes = (words[at + SIZE_HIGH] as number) * 0x100000000 + (words[at + SIZE_LOW] as number);
+    hit.links = words[at + LINKS] as number;
+    hit.mostInSnapshot = words[at + MOST_IN_SNAPSHOT] as number;
+    ref.copyFrom(words, at + REF);
+  }
+
+  /** Takes back the name that the `find` at `slot` counted; the entry may have gone meanwhile, which costs a recount. */
+  uncount(slot: number): false {
+    const set = Math.floor(slot / (WAYS * ENTRY_WORDS));
+    this.#lock(set);
+    const links = this.#words[slot + LINKS] as number;
+    const inSnapshot = this.#words[slot + IN_SNAPSHOT] as number;
+    if (links > 0) this.#words[slot + LINKS] = links - 1;
+    if (inSnapshot > 0) this.#words[slot + IN_SNAPSHOT] = inSnapshot - 1;
+    this.#unlock(set);
+    return false;
+  }
+
+  /** Records that a source inode has become `ref`, which is target inode `targetIno` with `links` names now. */
+  insert(key: InodeKey, ref: Ref, target: TargetInode): void {
+    const set = hashInode(key.device, key.inoLow, key.inoHigh);
+    this.#lock(set);
+    const found = this.#seek(set, key.device, key.inoLow, key.inoHigh);
+    const at = found >= 0 ? found : this.#evict(set);
+    const words = this.#words;
+    if (found < 0) {
+      words.fill(0, at, at + ENTRY_WORDS);
+      words[at + DEVICE] = key.device;
+      words[at + INO_LOW] = key.inoLow;
+      words[at + INO_HIGH] = key.inoHigh;
+      words[at + KIND] = SOURCE;
+    }
+    this.#fill(at, ref, target);
+    this.#unlock(set);
+  }
+
+  #fill(at: number, ref: Ref, target: TargetInode): void {
+    const words = this.#words;
+    words[at + TARGET_LOW] = target.inoLow;
+    words[at + TARGET_HIGH] = target.inoHigh;
+    words[at + LINKS] = target.links;
+    words[at + SIZE_LOW] = target.sizeBytes >>> 0;
+    words[at + SIZE_HIGH] = Math.floor(target.sizeBytes / 0x100000000);
+    words[at + USED] = 1;
+    for (let index = 0; index < REF_WORDS; index++) words[at + REF + index] = ref.words[index] as number;
+  }
+
+  /** Records that the object `ref` was made or checked in this run: it may be linked to without a look. */
+  insertObject(ref: Ref, target: TargetInode): void {
+    const set = hashRef(ref);
+    this.#lock(set);
+    const found = this.#seekObject(set, ref);
+    const at = found >= 0 ? found : this.#evict(set);
+    this.#words.fill(0, at, at + ENTRY_WORDS);
+    this.#words[at + KIND] = OBJECT;
+    this.#fill(at, ref, target);
+    this.#unlock(set);
+  }
+
+  /** Whether this run made or checked the object `ref`; true fills `hit`. */
+  findObject(ref: Ref): boolean {
+    const set = hashRef(ref);
+    this.#lock(set);
+    const at = this.#seekObject(set, ref);
+    if (at >= 0) this.#take(at, ref, 0, 0);
+    this.#unlock(set);
+    return at >= 0;
+  }
+
+  #seekObject(set: number, ref: Ref): number {
+    const words = this.#words;
+    for (let way = 0; way < WAYS; way++) {
+      const at = (set * WAYS + way) * ENTRY_WORDS;
+      if (words[at + KIND] !== OBJECT) continue;
+      let index = 0;
+      while (index < REF_WORDS && words[at + REF + index] === ref.words[index]) index++;
+      if (index === REF_WORDS) return at;
+    }
+    return -1;
+  }
+
+  /** An empty way, else one not used since the last sweep over this set (second chance). */
+  #evict(set: number): number {
+    const words = this.#words;
+    const first = set * WAYS * ENTRY_WORDS;
+    for (let way = 0; way < WAYS; way++) {
+      const at = first + way * ENTRY_WORDS;
+      if (words[at + KIND] === EMPTY) return at;
+    }
+    for (let way = 0; way < WAYS; way++) {
+      const at = first + way * ENTRY_WORDS;
+      if (words[at + USED] === 0) return at;
+      words[at + USED] = 0;
+    }
+    return first;
+  }
+
+  #lock(set: number): void {
+    while (Atomics.compareExchange(this.#locks, set, 0, 1) !== 0);
+  }
+  #unlock(set: number): void {
+    Atomics.store(this.#locks, set, 0);
+  }
+}
+
+export type InodeKey = { device: number; inoLow: number; inoHigh: number };
+export type TargetInode = { inoLow: number; inoHigh: number; links: number; sizeBytes: number };
+
+/** Multiplicative mixing: inode numbers are dense, and btrfs snapshots repeat them per device. */
+function hashInode(device: number, inoLow: number, inoHigh: number): number {
+  let mixed = Math.imul(inoLow ^ Math.imul(device, 0x9e3779b1) ^ Math.imul(inoHigh, 0x85ebca6b), 0xc2b2ae35);
+  mixed ^= mixed >>> 15;
+  return (mixed >>> 0) % SETS;
+}
+
+/** A digest is uniform already; the other words keep variants and held groups apart. */
+function hashRef(ref: Ref): number {
+  const words = ref.words;
+  const mixed = (words[0] as number) ^ (words[8] as number) ^ (words[10] as number) ^ Math.imul(words[12] as number, 0x9e3779b1);
+  return (mixed >>> 0) % SETS;
+}

@@ -1,0 +1,194 @@
+import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../src/sys/constants.ts";
+import { check, errno } from "../src/sys/errors.ts";
+import type { Kernel } from "../src/sys/files.ts";
+import { Stat } from "../src/sys/stat.ts";
+import type { Address } from "../src/sys/sys.ts";
+import type { ContentMover } from "./content.ts";
+import { Index } from "./index/index.ts";
+import { InodeTable, type TargetInode } from "./inode-table.ts";
+import { RecordBuffer, RECORD_BYTES, decodeSourceRow, decodeTarget, type KnownInode } from "./record.ts";
+import type { Ref } from "./ref.ts";
+import type { VariantRecord } from "./variant.ts";
+
+/** What a worker needs to join the store its process has open; descriptors are the process's. */
+export type StoreShared = {
+  objectsFd: number;
+  groupsFd: number;
+  stagingFd: number;
+  journalFds: readonly [number, number];
+  /** Where the index lies, as a path that this process can open. */
+  indexPath: string;
+  table: SharedArrayBuffer;
+  /** Word 0: the journal that is written to. Word 1: the link limit met, 0 for none. */
+  control: SharedArrayBuffer;
+};
+
+export type Look = "absent" | "sound" | "bad";
+
+/** One thread's use of the store. */
+export class StoreSession {
+  readonly table: InodeTable;
+  /** The object last found sound by `look`, or last adopted. */
+  readonly found: TargetInode & { mtimeNs: bigint; ino: bigint } = {
+    inoLow: 0,
+    inoHigh: 0,
+    links: 0,
+    sizeBytes: 0,
+    mtimeNs: 0n,
+    ino: 0n,
+  };
+  readonly #kernel: Kernel;
+  readonly #shared: StoreShared;
+  readonly #control: Int32Array;
+  readonly #index: Index;
+  readonly #stat: Stat;
+  readonly #record: RecordBuffer;
+  readonly #content: ContentMover;
+
+  constructor(kernel: Kernel, shared: StoreShared, content: ContentMover) {
+    this.#kernel = kernel;
+    this.#shared = shared;
+    this.#control = new Int32Array(shared.control);
+    this.#content = content;
+    this.table = new InodeTable(shared.table);
+    this.#index = Index.open(shared.indexPath, "read");
+    this.#stat = new Stat(kernel.sys);
+    this.#record = new RecordBuffer(kernel.sys);
+  }
+
+  /** What an earlier run knew of this source inode; to be compared before it is believed. Valid until the next call. */
+  known(identity: Uint8Array, ino: bigint): ReturnType<typeof decodeSourceRow> | undefined {
+    const row = this.#index.source(identity, ino);
+    return row === undefined ? undefined : decodeSourceRow(row);
+  }
+
+  /** Whether some object of this size is known: then a large file is worth hashing before it is copied. */
+  knowsSize(sizeBytes: number): boolean {
+    return this.#index.hasSize(sizeBytes);
+  }
+
+  directoryOf(ref: Ref): number {
+    return ref.kind === "object" ? this.#shared.objectsFd : this.#shared.groupsFd;
+  }
+
+  /** linkat from the store: 0 or -errno. */
+  link(ref: Ref, dirFd: number, name: Address): number {
+    return this.#kernel.sys.linkat(this.directoryOf(ref), ref.format(), dirFd, name, 0);
+  }
+
+  /** statx of the inode under the reference's name into `stat`: 0 or -errno. */
+  stat(ref: Ref, stat: Stat): number {
+    return this.#kernel.sys.statx(this.directoryOf(ref), ref.format(), AT_SYMLINK_NOFOLLOW, stat.address);
+  }
+
+  /**
+   * Whether the object may be linked to. It may when this run made or checked it, or when its inode is still what
+   * the index says (rows are written after the content is durable), or when hashing it again gives its name:
+   * after a crash an object may hold anything (docs/design.md, "Sealing a batch").
+   * @throws SysError when the target fails.
+   */
+  look(ref: Ref, expected: VariantRecord & { sizeBytes: number }): Look {
+    if (this.table.findObject(ref)) {
+      // Links made through other entries are not in the count of this one.
+      check(this.stat(ref, this.#stat), "statx", ref.text);
+      this.remember(this.#stat);
+      return "sound";
+    }
+    const result = this.stat(ref, this.#stat);
+    if (result === -errno.ENOENT) return "absent";
+    check(result, "statx", ref.text);
+    this.remember(this.#stat);
+    if (!this.#attributesAre(expected)) return "bad";
+    if (!this.#isSealed(ref) && !this.#hashesToItsName(ref)) return "bad";
+    this.table.insertObject(ref, this.found);
+    return "sound";
+  }
+
+  /** Takes a target inode's state over into `found`. */
+  remember(stat: Stat): void {
+    const { found } = this;
+    found.inoLow = stat.inoLow;
+    found.inoHigh = stat.inoHigh;
+    found.ino = stat.ino;
+    found.links = stat.nlink;
+    found.sizeBytes = stat.sizeBytes;
+    found.mtimeNs = stat.mtimeNs;
+  }
+
+  #attributesAre(expected: VariantRecord & { sizeBytes: number }): boolean {
+    const stat = this.#stat;
+    return (
+      stat.isRegular &&
+      stat.sizeBytes === expected.sizeBytes &&
+      (expected.mode === undefined || (stat.mode & 0o7777) === expected.mode) &&
+      (expected.owner === undefined || (stat.uid === expected.owner.uid && stat.gid === expected.owner.gid)) &&
+      (expected.mtimeNs === undefined || stat.mtimeNs === expected.mtimeNs)
+    );
+  }
+
+  #isSealed(ref: Ref): boolean {
+    const row = this.#index.object(ref.bytes);
+    if (row === undefined) return false;
+    const target = decodeTarget(row);
+    const { found } = this;
+    return target.ino === found.ino && target.sizeBytes === found.sizeBytes && target.mtimeNs === found.mtimeNs;
+  }
+
+  #hashesToItsName(ref: Ref): boolean {
+    const { sys } = this.#kernel;
+    const flags = O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = check(sys.openat(this.#shared.objectsFd, ref.format(), flags, 0), "openat", ref.text);
+    try {
+      return this.#content.hash(fd, this.found.sizeBytes)?.equals(ref.digest) ?? false;
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  /**
+   * Gives the inode that is `name` in `dirFd` its name in the store.
+   * @returns 0; -EEXIST when the store has that name already (another worker was first); -EMLINK.
+   */
+  adopt(ref: Ref, dirFd: number, name: Address): number {
+    const { sys } = this.#kernel;
+    const storeDir = this.directoryOf(ref);
+    const result = sys.linkat(dirFd, name, storeDir, ref.format(), 0);
+    if (result !== -errno.ENOENT) return result;
+    const fanOut = this.#kernel.scratch.text(ref.text.slice(0, 2));
+    const made = sys.mkdirat(storeDir, fanOut, 0o700);
+    if (made < 0 && made !== -errno.EEXIST) return made;
+    return sys.linkat(dirFd, name, storeDir, ref.format(), 0);
+  }
+
+  /** Takes a name away from an inode that is not what the name says; the snapshots' names of it stay. */
+  discard(ref: Ref): void {
+    check(this.#kernel.sys.unlinkat(this.directoryOf(ref), ref.format(), 0), "unlinkat", ref.text);
+  }
+
+  /** Puts what became known on its way to the index; sealed later by the process (store.ts). */
+  record(known: KnownInode): void {
+    this.#record.encode(known);
+    const active = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
+    const { sys } = this.#kernel;
+    check(sys.write(this.#shared.journalFds[active], this.#record.memory.address, RECORD_BYTES), "write", "journal");
+  }
+
+  /** The link limit that EMLINK taught this run, 0 for none yet. */
+  get linkLimit(): number {
+    return Atomics.load(this.#control, 1);
+  }
+
+  learnLinkLimit(limit: number): void {
+    const known = Atomics.load(this.#control, 1);
+    if (known === 0 || limit < known) Atomics.store(this.#control, 1, limit);
+  }
+
+  /** Lets later reads see rows committed since; call between tasks and directories, never per name. */
+  refresh(): void {
+    this.#index.refresh();
+  }
+
+  async close(): Promise<void> {
+    await this.#index.close();
+  }
+}

@@ -1,0 +1,212 @@
+import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
+import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
+import { ensureDirectory, openDirectory, statDescriptor, type Kernel } from "../src/sys/files.ts";
+import { Stat } from "../src/sys/stat.ts";
+import { ContentMover } from "./content.ts";
+import { StoreError } from "./errors.ts";
+import { settleFormat, type MergePolicy } from "./format.ts";
+import { Index } from "./index/index.ts";
+import { InodeTable } from "./inode-table.ts";
+import { Journal } from "./journal.ts";
+import { STORE_NAME, names } from "./layout.ts";
+import { RECORD_BYTES } from "./record.ts";
+import { recoverRecords } from "./recover.ts";
+import type { StoreShared } from "./session.ts";
+
+export { StoreError, type StoreErrorCode } from "./errors.ts";
+export { checkExistingFormat, type MergePolicy } from "./format.ts";
+export { STORE_NAME } from "./layout.ts";
+export { ContentMover, SMALL_BYTES, type ContentMeter } from "./content.ts";
+export { LARGE_BYTES } from "./index/index.ts";
+export { blake3, DIGEST_BYTES } from "./hash/blake3.ts";
+export { Ref } from "./ref.ts";
+export { StoreSession, type StoreShared } from "./session.ts";
+export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
+export { variantOf, type VariantRecord } from "./variant.ts";
+export { IDENTITY_BYTES, type KnownInode, type SourceState } from "./record.ts";
+
+type Directories = { storeFd: number; objectsFd: number; groupsFd: number; stagingFd: number; tmpFd: number; logFd: number };
+
+/**
+ * The content store of a target, open and locked by this process. Order of a seal (docs/design.md, "Sealing a
+ * batch"): content and object names are written; syncfs returns 0; only then rows go into the index, in one
+ * transaction; the caller publishes afterwards.
+ */
+export class Store {
+  readonly shared: StoreShared;
+  readonly directories: Directories;
+  readonly #kernel: Kernel;
+  readonly #index: Index;
+  readonly #journal: Journal;
+  readonly #control: Int32Array;
+  readonly #lockFd: number;
+  /** Opened before the first write: the kernel reports write errors to descriptors that were open by then. */
+  readonly #syncFd: number;
+
+  /**
+   * Makes or opens TARGET/.dedupe, private to this user, and locks it until the process ends.
+   * @throws StoreError when it is locked, foreign or of another format; SysError when the target fails.
+   */
+  static open(kernel: Kernel, targetFd: number): OpeningStore {
+    const storeFd = openPrivate(kernel, targetFd);
+    const lockFd = takeLock(kernel, storeFd);
+    const directories: Directories = {
+      storeFd,
+      objectsFd: ensureDirectory(kernel, storeFd, names.objects),
+      groupsFd: ensureDirectory(kernel, storeFd, names.groups),
+      stagingFd: ensureDirectory(kernel, storeFd, names.staging),
+      tmpFd: ensureDirectory(kernel, storeFd, names.tmp),
+      logFd: ensureDirectory(kernel, storeFd, names.log),
+    };
+    return {
+      directories,
+      settle: (options) => new Store(kernel, { ...options, directories, lockFd, syncFd: storeFd }),
+    };
+  }
+
+  private constructor(kernel: Kernel, parts: StoreParts) {
+    const { directories, policy, granularityNs } = parts;
+    this.#kernel = kernel;
+    this.directories = directories;
+    this.#lockFd = parts.lockFd;
+    this.#syncFd = parts.syncFd;
+    settleFormat(kernel, directories.storeFd, policy, granularityNs);
+    const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
+    this.#index = openIndex(kernel, indexPath);
+    this.#journal = new Journal(kernel, directories.storeFd);
+    const control = new SharedArrayBuffer(16);
+    this.#control = new Int32Array(control);
+    this.shared = {
+      objectsFd: directories.objectsFd,
+      groupsFd: directories.groupsFd,
+      stagingFd: directories.stagingFd,
+      journalFds: this.#journal.fds,
+      indexPath,
+      table: InodeTable.allocate(),
+      control,
+    };
+  }
+
+  /**
+   * Takes over the records that a killed run left: makes what it wrote durable, then believes those records whose
+   * objects still hash to their names.
+   * @returns how many were good.
+   */
+  async recover(): Promise<number> {
+    const content = new ContentMover(this.#kernel.sys, { read: () => undefined, wrote: () => undefined });
+    let good = 0;
+    for (const which of [0, 1] as const) {
+      const sizeBytes = this.#journal.sizeBytes(which);
+      if (sizeBytes > 0) await this.#sync();
+      this.#journal.drain(which, sizeBytes, (records) => {
+        const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
+        this.#index.commit(checked);
+        good += checked.length / RECORD_BYTES;
+      });
+      this.#journal.empty(which);
+    }
+    return good;
+  }
+
+  /** Makes durable all that was written before the call, then lets the index know of it. @throws SysError (the target failed) */
+  async seal(): Promise<void> {
+    const full = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
+    const sizeBytes = this.#journal.sizeBytes(full);
+    Atomics.store(this.#control, 0, 1 - full);
+    await this.#sync();
+    this.#journal.drain(full, sizeBytes, (records) => {
+      this.#index.commit(Buffer.from(records));
+    });
+    this.#journal.empty(full);
+  }
+
+  /** syncfs of the target. */
+  async #sync(): Promise<void> {
+    const result = await this.#kernel.sys.syncfsAsync(this.#syncFd);
+    if (result < 0) throw new SysError("syncfs", -result);
+  }
+
+  async sync(): Promise<void> {
+    await this.#sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#index.close();
+    this.#journal.close();
+    for (const fd of Object.values(this.directories)) this.#kernel.sys.close(fd);
+    this.#kernel.sys.close(this.#lockFd);
+  }
+}
+
+export type StoreOptions = { policy: MergePolicy; granularityNs: bigint; indexDir: string | undefined };
+/** Locked, its directories there; `settle` checks the format and opens the index once the target has been probed. */
+export type OpeningStore = { directories: Directories; settle: (options: StoreOptions) => Store };
+type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
+
+/** Mode 0700 and no ACL inherited from the target: an object's name must not open what a snapshot's directories guard (P10). */
+function openPrivate(kernel: Kernel, targetFd: number): number {
+  const { sys, scratch } = kernel;
+  let storeFd: number;
+  try {
+    storeFd = ensureDirectory(kernel, targetFd, STORE_NAME);
+  } catch (cause) {
+    if (!isSysError(cause, "ENOTDIR", "ELOOP", "EACCES")) throw cause;
+    const what = cause.code === "EACCES" ? "belongs to another user" : "is not a directory";
+    throw new StoreError("STORE_UNUSABLE", `${STORE_NAME} on the target ${what}`, {
+      hint: "Run as its owner, or move it away.",
+      cause,
+    });
+  }
+  const stat = statDescriptor(kernel, storeFd, new Stat(sys));
+  if (stat.uid !== sys.geteuid()) {
+    sys.close(storeFd);
+    throw new StoreError("STORE_UNUSABLE", `${STORE_NAME} on the target belongs to user ${String(stat.uid)}`, {
+      hint: "Run as that user.",
+    });
+  }
+  for (const name of ["system.posix_acl_default", "system.posix_acl_access"]) {
+    sys.fremovexattr(storeFd, scratch.text(name));
+  }
+  check(sys.fchmod(storeFd, 0o700), "fchmod", STORE_NAME);
+  return storeFd;
+}
+
+function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
+  const flags = O_RDWR | O_CREAT | O_CLOEXEC | sys.O_NOFOLLOW;
+  const fd = check(sys.openat(storeFd, scratch.text(names.lock), flags, 0o600), "openat", names.lock);
+  const result = sys.flock(fd, LOCK_EX | LOCK_NB);
+  if (result === -errno.EAGAIN) {
+    sys.close(fd);
+    throw new StoreError("STORE_LOCKED", "another run of dedupe is using this target", {
+      hint: "Wait until it has ended; if it was killed, the kernel has freed the lock already.",
+    });
+  }
+  check(result, "flock");
+  return fd;
+}
+
+/** Through the descriptor, so that the index is found wherever the target is mounted and however it is named. */
+function ownIndexPath(kernel: Kernel, storeFd: number): string {
+  kernel.sys.close(ensureDirectory(kernel, storeFd, names.index));
+  return `/proc/self/fd/${String(storeFd)}/${names.index}`;
+}
+
+/** An index that cannot be opened is thrown away: it only ever saved reads (P9). */
+function openIndex(kernel: Kernel, path: string): Index {
+  try {
+    return Index.open(path, "write");
+  } catch (cause) {
+    const { sys, scratch } = kernel;
+    const directory = openDirectory(kernel, -100, path);
+    for (const file of ["data.mdb", "lock.mdb"]) sys.unlinkat(directory, scratch.text(file), 0);
+    sys.close(directory);
+    try {
+      return Index.open(path, "write");
+    } catch {
+      throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
+        hint: "Name a directory that can be written with --index.",
+        cause,
+      });
+    }
+  }
+}

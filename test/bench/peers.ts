@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import type { Scenario } from "./scenarios.ts";
+import type { Tools } from "./tools.ts";
+
+export interface Peer {
+  readonly name: string;
+  /** The command that makes the empty folder `target` equal to `source`. */
+  command(source: string, target: string): string[];
+}
+
+export const dedupe: Peer = {
+  name: "dedupe -j 2",
+  command: (source, target) => [
+    process.execPath,
+    join(process.cwd(), "bin", "dedupe.js"),
+    ...["migrate", "-j", "2", "--no-progress", source, target],
+  ],
+};
+
+const rsync: Peer = {
+  name: "rsync -aH",
+  command: (source, target) => ["rsync", "-aH", `${source}/`, `${target}/`],
+};
+
+const cp: Peer = { name: "cp -a", command: (source, target) => ["cp", "-a", `${source}/.`, `${target}/`] };
+
+/** Peers by the name that --peers takes; `floor` is two of them, and only for trees it can name by itself. */
+export function peersFor({ source }: Scenario, tools: Tools, wanted: readonly string[]): Peer[] {
+  const floors =
+    "folders" in source && source.files > 4
+      ? [1, 2].map((threads): Peer => {
+          const shape = [source.snapshots, source.folders, source.files, threads].map(String);
+          return {
+            name: `floor, ${threads} thread${threads > 1 ? "s" : ""}`,
+            command: (from, to) => [tools.floor, from, to, ...shape],
+          };
+        })
+      : [];
+  const all: Record<string, Peer[]> = { dedupe: [dedupe], rsync: [rsync], cp: [cp], floor: floors };
+  return wanted.flatMap((name) => {
+    const peers = all[name];
+    if (peers === undefined) throw new Error(`no peer is called ${name}: ${Object.keys(all).join(", ")}`);
+    return peers;
+  });
+}

@@ -1,0 +1,102 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { beforeAll, describe, expect, test } from "vitest";
+import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
+import { exitCodes } from "../../src/exit-codes.ts";
+import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
+import { zeroCounters } from "../../src/report/events.ts";
+import { sampleSummary } from "../report/sample.ts";
+
+const file = new URL("../../docs/cli.md", import.meta.url);
+
+function printed(...argv: string[]): string {
+  let text = "";
+  const options = parseCommandLine({
+    argv,
+    version: "0.1.0",
+    print: (more) => (text += more),
+    helpColumns: 80,
+  });
+  expect(options).toBeUndefined();
+  return text;
+}
+
+/** What stands, or should stand, between the markers of docs/cli.md. */
+const blocks: Record<string, () => string> = {
+  help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
+  "exit-codes": () =>
+    usedExitCodes()
+      .map(({ code, meaning }) => `| ${code} | ${meaning} |\n`)
+      .join(""),
+};
+
+const between = (name: string): RegExp => new RegExp(`(<!-- ${name} -->\n)([^]*?)(<!-- /${name} -->)`);
+
+beforeAll(() => {
+  if (process.env["UPDATE_GOLDEN"] !== "1") return;
+  const update = (text: string, [name, make]: [string, () => string]): string =>
+    text.replace(between(name), (_, open: string, _old: string, close: string) => open + make() + close);
+  writeFileSync(file, Object.entries(blocks).reduce(update, readFileSync(file, "utf8")));
+});
+
+const docs = (): string => readFileSync(file, "utf8");
+
+describe("docs/cli.md", () => {
+  test.each(Object.keys(blocks))(
+    "has the %s block as the program prints it (else: UPDATE_GOLDEN=1)",
+    (name) => {
+      expect(between(name).exec(docs())?.[2]).toBe(blocks[name]?.());
+    },
+  );
+
+  test("has every option in its table", () => {
+    const table = docs().slice(docs().indexOf("## Options"), docs().indexOf("## Exit codes"));
+    const missing = migrateOptionSpecs
+      .map(({ flags }) => `--${longName(flags)}`)
+      .filter((long) => !table.includes(long));
+    expect(missing).toEqual([]);
+  });
+
+  test("has every counter and every field of the summary", () => {
+    const schema = docs().slice(docs().indexOf("## JSON"));
+    const fields = [...Object.keys(zeroCounters()), ...Object.keys(sampleSummary()), "error"];
+    expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
+  });
+});
+
+describe("help", () => {
+  test("has every option", () => {
+    const text = printed("migrate", "--help");
+    for (const { flags } of migrateOptionSpecs) expect(text).toContain(`  ${flags}`);
+  });
+
+  test.each([["--help"], ["migrate", "--help"], ["-h"]])(
+    "%j ends with the exit codes and two examples",
+    (...argv) => {
+      const text = printed(...argv);
+      const tail = text.slice(text.indexOf("Exit codes:"));
+      expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 5, 129, 130, 143]);
+      expect(tail.match(/^ {2}dedupe migrate /gm)).toHaveLength(2);
+    },
+  );
+
+  test("names no command that does not exist", () => {
+    expect(printed("--help") + printed("migrate", "--help")).not.toMatch(/relink|compact|verify|stats/);
+  });
+
+  test("fits a terminal of 80 columns", () => {
+    const long = printed("migrate", "--help")
+      .split("\n")
+      .filter((line) => line.length > 80);
+    expect(long).toEqual([]);
+  });
+});
+
+test("exit codes of signals are 128 and the signal's number", () => {
+  expect(
+    [exitCodes.hangup, exitCodes.interrupted, exitCodes.terminated].map(({ code }) => code - 128),
+  ).toEqual([1, 2, 15]);
+});
+
+test.each(["-V", "--version"])("%s prints the version", (flag) => {
+  expect(printed(flag)).toBe("dedupe 0.1.0\n");
+});

@@ -1,0 +1,84 @@
+import { Writable } from "node:stream";
+import { zeroCounters } from "../../src/report/events.ts";
+import type { Counters, Event, Summary } from "../../src/report/events.ts";
+import type { ProgressEvent } from "../../src/report/pace.ts";
+
+export type SampleStream = Writable & { isTTY: boolean; columns: number; text: () => string };
+
+/** A stream that keeps what is written to it. */
+export function sampleStream({ isTTY = false, columns = 100 } = {}): SampleStream {
+  const chunks: string[] = [];
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk: string, _encoding, done) {
+      chunks.push(chunk);
+      done();
+    },
+  });
+  return Object.assign(stream, { isTTY, columns, text: () => chunks.join("") });
+}
+
+export function sampleCounters(counters: Partial<Counters> = {}): Counters {
+  return {
+    ...zeroCounters(),
+    names: 5_012_345,
+    directories: 12_345,
+    inodes: 123_456,
+    contentBytes: 12_300_000_000,
+    plainCopyBytes: 369_000_000_000,
+    readBytes: 12_300_000_000,
+    writtenBytes: 11_800_000_000,
+    createdInodes: 110_000,
+    linkedNames: 4_890_000,
+    mergedInodes: 13_456,
+    mergedBytes: 500_000_000,
+    ...counters,
+  };
+}
+
+export function sampleProgress(event: Partial<ProgressEvent> = {}): ProgressEvent {
+  return {
+    type: "progress",
+    counters: sampleCounters(),
+    snapshotsDone: 2,
+    snapshotsTotal: 30,
+    snapshot: Buffer.from("daily.2"),
+    elapsedMs: 60_000,
+    ...event,
+  };
+}
+
+export function sampleSummary(summary: Partial<Summary> = {}): Summary {
+  return {
+    type: "summary",
+    command: "migrate",
+    ...sampleCounters(),
+    outcome: "complete",
+    exitCode: 0,
+    dryRun: false,
+    source: "/mnt/old",
+    target: "/mnt/new",
+    snapshots: { total: 30, new: 30, updated: 0, unchanged: 0, incomplete: 0, pending: 0 },
+    linkLimit: 0,
+    elapsedMs: 723_000,
+    peakRssAnonBytes: 90_000_000,
+    ...summary,
+  };
+}
+
+export function sampleStart(start: { dryRun?: boolean } = {}): Event {
+  return {
+    type: "start",
+    command: "migrate",
+    version: "0.1.0",
+    source: "/mnt/old",
+    target: "/mnt/new",
+    jobs: 2,
+    dryRun: false,
+    ...start,
+  };
+}
+
+export function sampleFailure(path: string, code = "EACCES"): Event {
+  return { type: "failure", path: Buffer.from(path), code, message: "permission denied" };
+}

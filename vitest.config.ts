@@ -1,0 +1,19 @@
+import { configDefaults, defineConfig } from "vitest/config";
+
+const long = process.env["DEDUPE_TESTS_LONG"] === "1";
+
+// `npm test` builds dist first (pretest): black-box tests run the built program.
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    exclude: [...configDefaults.exclude, "test/bench/**", ...(long ? [] : ["test/**/*.long.test.ts"])],
+    // Forks, not threads: tests change umask, uid and working directory, and load native code.
+    pool: "forks",
+    // The JSON file is what .ci/run counts from.
+    reporters:
+      process.env["CI"] === "true" ? ["default", ["json", { outputFile: ".cache/tests.json" }]] : ["default"],
+    // A sweep under DEDUPE_TESTS_LONG sets its own, longer limit.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+});
