@@ -20,6 +20,7 @@ const REF = 16;
 const EMPTY = 0;
 const SOURCE = 1;
 const OBJECT = 2;
+const CLAIMED = 3;
 
 /** 32,768 sets of 4: 16 MiB, whatever the number of inodes (P6). */
 const SETS = 1 << 15;
@@ -64,9 +65,43 @@ export class InodeTable {
     const set = hashInode(device, inoLow, inoHigh);
     this.#lock(set);
     const at = this.#seek(set, device, inoLow, inoHigh);
-    if (at >= 0) this.#take(at, ref, snapshot, names);
+    const isKnown = at >= 0 && this.#words[at + KIND] === SOURCE;
+    if (isKnown) this.#take(at, ref, snapshot, names);
     this.#unlock(set);
-    return at >= 0;
+    return isKnown;
+  }
+
+  /**
+   * Takes an unknown source inode in hand, so that no other thread reads it at the same time. "taken": another has
+   * it; look again in a moment. Who claims must `insert` or `release`.
+   */
+  claim({ device, inoLow, inoHigh }: InodeKey): "claimed" | "known" | "taken" {
+    const set = hashInode(device, inoLow, inoHigh);
+    this.#lock(set);
+    const at = this.#seek(set, device, inoLow, inoHigh);
+    if (at < 0) this.#begin(this.#evict(set), CLAIMED, device, inoLow, inoHigh);
+    const kind = at < 0 ? undefined : this.#words[at + KIND];
+    this.#unlock(set);
+    return kind === undefined ? "claimed" : kind === SOURCE ? "known" : "taken";
+  }
+
+  /** Lets go of a claim that came to nothing. */
+  release({ device, inoLow, inoHigh }: InodeKey): void {
+    const set = hashInode(device, inoLow, inoHigh);
+    this.#lock(set);
+    const at = this.#seek(set, device, inoLow, inoHigh);
+    if (at >= 0 && this.#words[at + KIND] === CLAIMED) this.#words[at + KIND] = EMPTY;
+    this.#unlock(set);
+  }
+
+  #begin(at: number, kind: number, device: number, inoLow: number, inoHigh: number): void {
+    const words = this.#words;
+    words.fill(0, at, at + ENTRY_WORDS);
+    words[at + KIND] = kind;
+    words[at + DEVICE] = device;
+    words[at + INO_LOW] = inoLow;
+    words[at + INO_HIGH] = inoHigh;
+    words[at + USED] = 1;
   }
 
   #seek(set: number, device: number, inoLow: number, inoHigh: number): number {
@@ -77,7 +112,7 @@ export class InodeTable {
         words[at + INO_LOW] === inoLow &&
         words[at + INO_HIGH] === inoHigh &&
         words[at + DEVICE] === device &&
-        words[at + KIND] === SOURCE
+        (words[at + KIND] === SOURCE || words[at + KIND] === CLAIMED)
       ) {
         return at;
       }
@@ -124,14 +159,8 @@ export class InodeTable {
     this.#lock(set);
     const found = this.#seek(set, key.device, key.inoLow, key.inoHigh);
     const at = found >= 0 ? found : this.#evict(set);
-    const words = this.#words;
-    if (found < 0) {
-      words.fill(0, at, at + ENTRY_WORDS);
-      words[at + DEVICE] = key.device;
-      words[at + INO_LOW] = key.inoLow;
-      words[at + INO_HIGH] = key.inoHigh;
-      words[at + KIND] = SOURCE;
-    }
+    if (found < 0) this.#begin(at, SOURCE, key.device, key.inoLow, key.inoHigh);
+    this.#words[at + KIND] = SOURCE;
     this.#fill(at, ref, target);
     this.#unlock(set);
   }

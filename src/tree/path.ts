@@ -28,7 +28,8 @@ export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
  */
 export function openBelow({ sys, scratch }: Kernel, rootFd: number, path: Buffer): number {
   const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
-  let fd = sys.dup(rootFd);
+  // Not dup: the copy would share the position of a directory that is being read.
+  let fd = sys.openat(rootFd, scratch.text("."), flags, 0);
   for (const part of componentsOf(path)) {
     if (fd < 0) return fd;
     const next = sys.openat(fd, scratch.at(part), flags, 0);
@@ -42,7 +43,7 @@ export function openBelow({ sys, scratch }: Kernel, rootFd: number, path: Buffer
 export function makeBelow(kernel: Kernel, rootFd: number, path: Buffer): number {
   const { sys, scratch } = kernel;
   const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
-  let fd = check(sys.dup(rootFd), "dup");
+  let fd = check(sys.openat(rootFd, scratch.text("."), flags, 0), "openat");
   for (const part of componentsOf(path)) {
     const made = sys.mkdirat(fd, scratch.at(part), 0o700);
     if (made !== -errno.EEXIST) check(made, "mkdirat", part);

@@ -44,6 +44,10 @@ export class Control {
     return Atomics.add(this.#words, SERIAL, 1);
   }
 
+  sleep(ms: number): void {
+    Atomics.wait(this.#words, WORDS - 1, 0, ms);
+  }
+
   /** Sleeps until the bytes just read fit under `bytesPerSecond`, counted over all threads. */
   pace(bytes: number, bytesPerSecond: number): void {
     const costNs = BigInt(Math.ceil((bytes / bytesPerSecond) * 1e9));
@@ -53,7 +57,7 @@ export class Control {
       const start = next > nowNs ? next : nowNs;
       if (Atomics.compareExchange(this.#nextSlotNs, 0, next, start + costNs) !== next) continue;
       const waitMs = Number(start - nowNs) / 1e6;
-      if (waitMs > 1) Atomics.wait(this.#words, WORDS - 1, 0, waitMs);
+      if (waitMs > 1) this.sleep(waitMs);
       return;
     }
   }

@@ -60,11 +60,33 @@ export class Settler {
 
   /** @throws EntryFailure where this name cannot be handled; RunFailure, Stopped. */
   settle(frame: Frame, entry: Entry): "directory" | "settled" {
-    const { sys, scratch, stat, counters } = this.#thread;
+    const { sys, scratch, stat } = this.#thread;
     onSource(sys.statx(frame.sourceFd, scratch.at(entry.name), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
     if (stat.isDirectory) return "directory";
     const key = { device: stat.device, inoLow: stat.inoLow, inoHigh: stat.inoHigh };
-    if (this.#linker.linkFound(frame, entry, key)) return "settled";
+    const isShared = stat.nlink > 1;
+    if (isShared) {
+      this.#waitForOthers(key);
+      if (this.#linker.linkFound(frame, entry, key)) return "settled";
+    }
+    try {
+      this.#settleUnknown(frame, entry, key);
+    } finally {
+      if (isShared) this.#thread.session.table.release(key);
+    }
+    return "settled";
+  }
+
+  /** Two threads that meet an inode at once: one reads it, the other waits and links. */
+  #waitForOthers(key: InodeKey): void {
+    for (let waitMs = 0.05; this.#thread.session.table.claim(key) === "taken"; waitMs = Math.min(5, waitMs * 2)) {
+      this.#thread.checkStop();
+      this.#thread.control.sleep(waitMs);
+    }
+  }
+
+  #settleUnknown(frame: Frame, entry: Entry, key: InodeKey): void {
+    const { stat, counters } = this.#thread;
     counters.inodes++;
     const subject = this.#subject(frame, entry, key);
     if (stat.isRegular && stat.sizeBytes > 0) {
@@ -72,7 +94,6 @@ export class Settler {
       counters.plainCopyBytes += stat.sizeBytes;
       if (!this.#settleFromIndex(subject)) this.#ingest(subject);
     } else this.#settleSpecial(subject);
-    return "settled";
   }
 
   #subject(frame: Frame, entry: Entry, key: InodeKey): Subject {
