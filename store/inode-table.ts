@@ -16,6 +16,8 @@ const MOST_IN_SNAPSHOT = 9;
 const USED = 10;
 const SIZE_LOW = 11;
 const SIZE_HIGH = 12;
+/** A descriptor of the target inode plus one, 0 for none. */
+const DESCRIPTOR = 13;
 const REF = 16;
 const EMPTY = 0;
 const SOURCE = 1;
@@ -34,6 +36,8 @@ export type Hit = {
   /** Links of the target inode: as statted, and those made since through this entry. */
   links: number;
   mostInSnapshot: number;
+  /** An O_PATH descriptor of the target inode, -1 for none; never closed while the run lasts. */
+  fd: number;
 };
 
 /**
@@ -44,7 +48,7 @@ export type Hit = {
  * Keys are exact (device and 64-bit inode number, or object reference), never a hash alone.
  */
 export class InodeTable {
-  readonly hit: Hit = { slot: 0, targetInoLow: 0, targetInoHigh: 0, sizeBytes: 0, links: 0, mostInSnapshot: 0 };
+  readonly hit: Hit = { slot: 0, targetInoLow: 0, targetInoHigh: 0, sizeBytes: 0, links: 0, mostInSnapshot: 0, fd: -1 };
   readonly #locks: Int32Array;
   readonly #words: Uint32Array;
 
@@ -138,7 +142,23 @@ export class InodeTable {
     hit.sizeBytes = (words[at + SIZE_HIGH] as number) * 0x100000000 + (words[at + SIZE_LOW] as number);
     hit.links = words[at + LINKS] as number;
     hit.mostInSnapshot = words[at + MOST_IN_SNAPSHOT] as number;
+    hit.fd = (words[at + DESCRIPTOR] as number) - 1;
     ref.copyFrom(words, at + REF);
+  }
+
+  /**
+   * Lends the entry that `find` returned last a descriptor of its target inode. false: the entry is another's by
+   * now, or has one.
+   */
+  lend(slot: number, ref: Ref, fd: number): boolean {
+    const words = this.#words;
+    const set = Math.floor(slot / (WAYS * ENTRY_WORDS));
+    this.#lock(set);
+    let isSame = words[slot + KIND] === SOURCE && words[slot + DESCRIPTOR] === 0;
+    for (let index = 0; isSame && index < REF_WORDS; index++) isSame = words[slot + REF + index] === ref.words[index];
+    if (isSame) words[slot + DESCRIPTOR] = fd + 1;
+    this.#unlock(set);
+    return isSame;
   }
 
   /** Takes back the name that the `find` at `slot` counted; the entry may have gone meanwhile, which costs a recount. */
@@ -170,6 +190,7 @@ export class InodeTable {
     words[at + TARGET_LOW] = target.inoLow;
     words[at + TARGET_HIGH] = target.inoHigh;
     words[at + LINKS] = target.links;
+    words[at + DESCRIPTOR] = 0;
     words[at + SIZE_LOW] = target.sizeBytes >>> 0;
     words[at + SIZE_HIGH] = Math.floor(target.sizeBytes / 0x100000000);
     words[at + USED] = 1;

@@ -1,8 +1,8 @@
-import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../src/sys/constants.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_PATH, O_RDONLY } from "../src/sys/constants.ts";
 import { check, errno } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
-import type { Address } from "../src/sys/sys.ts";
+import type { Address, Memory } from "../src/sys/sys.ts";
 import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
@@ -19,9 +19,11 @@ export type StoreShared = {
   /** Where the index lies, as a path that this process can open. */
   indexPath: string;
   table: SharedArrayBuffer;
-  /** Word 0: the journal that is written to. Word 1: the link limit met, 0 for none. */
+  /** Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still have. */
   control: SharedArrayBuffer;
 };
+
+const DESCRIPTORS_LEFT = 2;
 
 export type Look = "absent" | "sound" | "bad";
 
@@ -44,6 +46,7 @@ export class StoreSession {
   readonly #stat: Stat;
   readonly #record: RecordBuffer;
   readonly #content: ContentMover;
+  readonly #empty: Memory;
 
   constructor(kernel: Kernel, shared: StoreShared, content: ContentMover) {
     this.#kernel = kernel;
@@ -54,6 +57,7 @@ export class StoreSession {
     this.#index = Index.open(shared.indexPath, "read");
     this.#stat = new Stat(kernel.sys);
     this.#record = new RecordBuffer(kernel.sys);
+    this.#empty = kernel.sys.allocate(8);
   }
 
   /** What an earlier run knew of this source inode; to be compared before it is believed. Valid until the next call. */
@@ -69,6 +73,31 @@ export class StoreSession {
 
   directoryOf(ref: Ref): number {
     return ref.kind === "object" ? this.#shared.objectsFd : this.#shared.groupsFd;
+  }
+
+  /**
+   * The hot path: links the inode that `table.find` returned last, by a descriptor where the table has one, which
+   * spares the kernel the path's lookup. A descriptor means the very inode that was checked.
+   */
+  linkHit(ref: Ref, dirFd: number, name: Address): number {
+    const { hit } = this.table;
+    const { sys } = this.#kernel;
+    if (hit.fd >= 0) {
+      const result = sys.linkat(hit.fd, this.#empty.address, dirFd, name, AT_EMPTY_PATH);
+      if (result !== -errno.ENOENT) return result;
+      // Not allowed without CAP_DAC_READ_SEARCH (open(2)).
+      Atomics.store(this.#control, DESCRIPTORS_LEFT, 0);
+    } else if (Atomics.load(this.#control, DESCRIPTORS_LEFT) > 0) this.#lendDescriptor(ref);
+    return this.link(ref, dirFd, name);
+  }
+
+  #lendDescriptor(ref: Ref): void {
+    const { sys } = this.#kernel;
+    const { slot } = this.table.hit;
+    Atomics.sub(this.#control, DESCRIPTORS_LEFT, 1);
+    const fd = sys.openat(this.directoryOf(ref), ref.format(), O_PATH | O_CLOEXEC | sys.O_NOFOLLOW, 0);
+    if (fd < 0) Atomics.store(this.#control, DESCRIPTORS_LEFT, 0);
+    else if (!this.table.lend(slot, ref, fd)) sys.close(fd);
   }
 
   /** linkat from the store: 0 or -errno. */

@@ -76,6 +76,7 @@ export class Store {
     this.#journal = new Journal(kernel, directories.storeFd);
     const control = new SharedArrayBuffer(16);
     this.#control = new Int32Array(control);
+    Atomics.store(this.#control, 2, Math.max(0, raiseDescriptorLimit(kernel) - KEPT_DESCRIPTORS));
     this.shared = {
       objectsFd: directories.objectsFd,
       groupsFd: directories.groupsFd,
@@ -142,6 +143,27 @@ export type StoreOptions = { policy: MergePolicy; granularityNs: bigint; indexDi
 /** Locked, its directories there; `settle` checks the format and opens the index once the target has been probed. */
 export type OpeningStore = { directories: Directories; settle: (options: StoreOptions) => Store };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
+
+/** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
+const RLIMIT_NOFILE = 7;
+const WANTED_DESCRIPTORS = 140_000;
+/** For everything but the inode table: walks take two a level. */
+const KEPT_DESCRIPTORS = 8_192;
+
+/** How many descriptors this process may have, raised as far as it may be. */
+function raiseDescriptorLimit({ sys }: Kernel): number {
+  const memory = sys.allocate(16);
+  const limits = new BigUint64Array(memory.bytes.buffer, memory.bytes.byteOffset, 2);
+  for (const wanted of [BigInt(WANTED_DESCRIPTORS), undefined]) {
+    if (sys.getrlimit(RLIMIT_NOFILE, memory.address) < 0) return 0;
+    const [soft = 0n, hard = 0n] = limits;
+    limits[0] = wanted !== undefined && wanted > hard ? wanted : hard;
+    if (wanted !== undefined && wanted > hard) limits[1] = wanted;
+    if (sys.setrlimit(RLIMIT_NOFILE, memory.address) === 0) return Number(limits[0]);
+    if (wanted === undefined) return Number(soft);
+  }
+  return 0;
+}
 
 /** Mode 0700 and no ACL inherited from the target: an object's name must not open what a snapshot's directories guard (P10). */
 function openPrivate(kernel: Kernel, targetFd: number): number {

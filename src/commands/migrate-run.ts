@@ -46,13 +46,26 @@ export type MigrateRun = {
 export async function openRun(options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   const filter = collectFilter(kernel, options.filters);
+  const workers = Pool.boot(options.jobs);
+  try {
+    return await openWith({ kernel, sysModule, filter, workers }, options, context);
+  } catch (error) {
+    for (const worker of workers) void worker.terminate();
+    throw error;
+  }
+}
+
+type Begun = Pick<Parts, "kernel" | "sysModule" | "filter" | "workers">;
+
+async function openWith(begun: Begun, options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
+  const { kernel, filter } = begun;
   const { source, target } = openRoots(kernel, options.source, options.target);
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   const opened = await openTarget(kernel, target, options);
-  return startRun({ kernel, sysModule, options, context, source, target, plan, filter, ...opened });
+  return startRun({ ...begun, options, context, source, target, plan, ...opened });
 }
 
 function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
@@ -131,6 +144,7 @@ function proveHardLinks(kernel: Kernel, dirFd: number, target: Root): void {
 type Parts = {
   kernel: Kernel;
   sysModule: string;
+  workers: ReturnType<typeof Pool.boot>;
   options: MigrateOptions;
   context: CommandContext;
   source: Root;
@@ -178,7 +192,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   });
   migration.sweep();
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
-  const pool = await Pool.start(options.jobs, setup, {
+  const pool = await Pool.start(parts.workers, setup, {
     entries: (entries) => {
       for (const entry of entries) reporter.emit({ type: "entry", ...entry });
     },

@@ -149,6 +149,8 @@ function xattrCalls(bind: Bind) {
 function processCalls(bind: Bind) {
   const syncfs = bind("syncfs", "ii");
   const flock = bind("flock", "iii");
+  const getrlimit = bind("getrlimit", "iip");
+  const setrlimit = bind("setrlimit", "iip");
   const umask = bind("umask", "uu");
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
@@ -165,6 +167,8 @@ function processCalls(bind: Bind) {
         });
       }),
     flock: (fd: number, operation: number) => settle(flock(fd, operation)),
+    getrlimit: (resource: number, limits: Address) => settle(getrlimit(resource, limits)),
+    setrlimit: (resource: number, limits: Address) => settle(setrlimit(resource, limits)),
     umask: (mask: number) => umask(mask),
     geteuid: () => geteuid(),
     getegid: () => getegid(),

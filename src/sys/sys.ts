@@ -73,6 +73,9 @@ export type Sys = {
   /** syncfs(2) on a helper thread, so that the caller's event loop goes on; 0 or -EIO. */
   syncfsAsync(fd: number): Promise<number>;
   flock(fd: number, operation: number): number;
+  /** Two 64-bit words at `limits`: soft and hard. */
+  getrlimit(resource: number, limits: Address): number;
+  setrlimit(resource: number, limits: Address): number;
   umask(mask: number): number;
   geteuid(): number;
   getegid(): number;

@@ -34,7 +34,7 @@ export class Linker {
     if (frame.mode !== "fill" || !table.find(frame.filesystem.device, inoLow, inoHigh, ref, frame.unit + 1, 1)) return false;
     const { hit } = table;
     if (this.#isNearLimit(hit.links, hit.mostInSnapshot)) return table.uncount(hit.slot);
-    if (session.link(ref, frame.targetFd, name) < 0) return table.uncount(hit.slot);
+    if (session.linkHit(ref, frame.targetFd, name) < 0) return table.uncount(hit.slot);
     counters.linkedNames++;
     counters.plainCopyBytes += hit.sizeBytes;
     return true;

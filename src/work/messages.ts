@@ -77,5 +77,5 @@ export type FromWorker =
   | { type: "done"; unit: number; outcome: "done" | "stopped"; names: number }
   | { type: "fatal"; code: string; message: string };
 
-export type ToWorker = Task | { type: "close" };
+export type ToWorker = { type: "setup"; setup: WorkerSetup } | Task | { type: "close" };
 export type { Counters };

@@ -15,7 +15,8 @@ export type PoolListener = {
 };
 
 /** Longer than a thread takes from wish to gift, shorter than anyone notices. */
-const HUNGRY_MS = 1;
+const HUNGRY_MS = 2;
+const READING_MS = 50;
 
 type Seat = { worker: Worker; finish: ((message: FromWorker) => void) | undefined };
 
@@ -34,11 +35,16 @@ export class Pool {
   #failure: Error | undefined;
   readonly #freed: (() => void)[] = [];
 
-  static async start(jobs: number, setup: Omit<WorkerSetup, "worker" | "control" | "counters">, listener: PoolListener): Promise<Pool> {
+  /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
+  static boot(jobs: number): Worker[] {
+    return Array.from({ length: jobs }, () => new Worker(new URL("./worker.js", import.meta.url)));
+  }
+
+  static async start(workers: Worker[], setup: Omit<WorkerSetup, "worker" | "control" | "counters">, listener: PoolListener): Promise<Pool> {
     const control = Control.allocate();
-    const counters = SharedCounters.allocate(jobs + 1);
+    const counters = SharedCounters.allocate(workers.length);
     const seats = await Promise.all(
-      Array.from({ length: jobs }, (_, worker) => startWorker({ ...setup, worker, control, counters })),
+      workers.map((thread, worker) => setUpWorker(thread, { ...setup, worker, control, counters })),
     );
     return new Pool(seats, new Control(control), new SharedCounters(counters), listener);
   }
@@ -140,17 +146,27 @@ export class Pool {
 
   /**
    * Resolves when a thread has had nothing to do for a moment, so that no other had anything to give away: time for
-   * the next unit. Threads that share a unit do not read the same inodes side by side, as they would in two units.
+   * the next unit. The moment is longer while content is being read: threads that share a unit do not meet the same
+   * new inodes at the same time, as they would in two units that are much alike.
    */
   async hungry(): Promise<void> {
-    for (;;) {
-      if (this.#hasIdleThread() || this.hasFailed) {
-        await delay(HUNGRY_MS);
-        if (this.#hasIdleThread() || this.hasFailed) return;
-      } else {
+    if (this.#queue.pending === 0) return;
+    for (let waitedMs = 0, read = this.#readBytes(); !this.hasFailed; ) {
+      if (!this.#hasIdleThread()) {
         await new Promise<void>((resolve) => this.#freed.push(resolve));
+        waitedMs = 0;
+        read = this.#readBytes();
+        continue;
       }
+      await delay(HUNGRY_MS);
+      waitedMs += HUNGRY_MS;
+      const isReading = this.#readBytes() !== read;
+      if (this.#hasIdleThread() && (!isReading || waitedMs >= READING_MS)) return;
     }
+  }
+
+  #readBytes(): number {
+    return this.counters.sum().readBytes;
   }
 
   #hasIdleThread(): boolean {
@@ -184,13 +200,13 @@ export class Pool {
   }
 }
 
-async function startWorker(setup: WorkerSetup): Promise<Seat> {
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: setup });
+async function setUpWorker(worker: Worker, setup: WorkerSetup): Promise<Seat> {
   await new Promise<void>((resolve, reject) => {
     worker.once("message", () => {
       resolve();
     });
     worker.once("error", reject);
+    worker.postMessage({ type: "setup", setup } satisfies ToWorker);
   });
   return { worker, finish: undefined };
 }

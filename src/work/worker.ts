@@ -1,4 +1,4 @@
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import type { SysFactory } from "../sys/sys.ts";
 import { errnoName, SysError } from "../sys/errors.ts";
 import { RunFailure, Stopped } from "./errors.ts";
@@ -9,16 +9,23 @@ import { Walker } from "./walk.ts";
 /** A worker thread: takes subtree tasks one at a time and does them with synchronous calls. */
 const port = parentPort;
 if (port === null) throw new Error("worker.ts runs in a worker thread only");
-const setup = workerData as WorkerSetup;
 const send = (message: FromWorker): void => {
   port.postMessage(message);
 };
 
-const { openSys } = (await import(setup.sysModule)) as { openSys: SysFactory };
-const thread = new Thread(openSys(), setup, send);
-const walker = new Walker(thread);
+/** Started before the target is known, so that threads load while the main thread looks at the disks. */
+let walker: Walker | undefined;
+let thread: Thread | undefined;
+
+async function setUp(setup: WorkerSetup): Promise<void> {
+  const { openSys } = (await import(setup.sysModule)) as { openSys: SysFactory };
+  thread = new Thread(openSys(), setup, send);
+  walker = new Walker(thread);
+  send({ type: "ready" });
+}
 
 function work(task: Task): void {
+  if (thread === undefined || walker === undefined) throw new Error("a task before the setup");
   try {
     walker.run({ ...task, path: Buffer.from(task.path) });
     thread.flush(task.unit);
@@ -36,13 +43,21 @@ function fatal(error: unknown): FromWorker {
   throw error;
 }
 
-port.on("message", (message: ToWorker) => {
-  if (message.type === "task") {
-    work(message);
-    return;
+async function receive(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case "setup":
+      await setUp(message.setup);
+      return;
+    case "task":
+      work(message);
+      return;
+    case "close":
+      await thread?.session.close();
+      port?.close();
+      return;
   }
-  void thread.session.close().then(() => {
-    port.close();
-  });
+}
+
+port.on("message", (message: ToWorker) => {
+  void receive(message);
 });
-send({ type: "ready" });

@@ -1,16 +1,24 @@
-import { createHash, hash as wasmHash } from "blake3-wasm";
 import { createRequire } from "node:module";
 import type * as Native from "@napi-rs/blake-hash";
+import type * as Wasm from "blake3-wasm";
 
 export const DIGEST_BYTES = 32;
 
 /** Streaming BLAKE3-256. `finish` may be called once. */
 export type Hasher = { update(bytes: Uint8Array): void; finish(): Buffer };
 
+const require = createRequire(import.meta.url);
+
+/** Compiling WebAssembly costs every thread 20 ms: only where it is needed. */
+let loadedWasm: typeof Wasm | undefined;
+function wasm(): typeof Wasm {
+  return (loadedWasm ??= require("blake3-wasm") as typeof Wasm);
+}
+
 /** The native module ships prebuilt for glibc and musl; where it does not load, WebAssembly gives the same digests. */
 function loadNative(): typeof Native | undefined {
   try {
-    return createRequire(import.meta.url)("@napi-rs/blake-hash") as typeof Native;
+    return require("@napi-rs/blake-hash") as typeof Native;
   } catch {
     return undefined;
   }
@@ -20,7 +28,7 @@ const native = loadNative();
 
 /** The 32 bytes of BLAKE3-256 of `bytes`. */
 export const blake3: (bytes: Uint8Array) => Buffer =
-  native === undefined ? (bytes) => Buffer.from(wasmHash(bytes)) : native.blake3;
+  native === undefined ? (bytes) => Buffer.from(wasm().hash(bytes)) : native.blake3;
 
 export function openHasher(): Hasher {
   if (native !== undefined) {
@@ -32,7 +40,7 @@ export function openHasher(): Hasher {
       finish: () => hasher.digestBuffer(),
     };
   }
-  const hasher = createHash();
+  const hasher = wasm().createHash();
   return {
     update: (bytes) => {
       hasher.update(bytes);
@@ -42,4 +50,4 @@ export function openHasher(): Hasher {
 }
 
 /** For tests: the same without the native module. */
-export const wasmBlake3 = (bytes: Uint8Array): Buffer => Buffer.from(wasmHash(bytes));
+export const wasmBlake3 = (bytes: Uint8Array): Buffer => Buffer.from(wasm().hash(bytes));
