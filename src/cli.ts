@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { checkPlatform, parseCommandLine } from "./cli/command-line.ts";
 import type { CommandContext, StopReason, StopSignal } from "./commands/context.ts";
 import { DedupeError } from "./errors.ts";
-import { exitCodes } from "./exit-codes.ts";
+import { exitCodes, signalExitCodes } from "./exit-codes.ts";
 import type { CommandOptions } from "./options.ts";
 import { errorLines } from "./report/event-lines.ts";
 import type { Reporter } from "./report/events.ts";
@@ -11,12 +11,6 @@ import { openReporter } from "./report/reporter.ts";
 
 /** Where tests put other parts in; the installed program gives none. */
 export type Wiring = { sysModule?: URL };
-
-const signalCodes: Record<StopSignal, number> = {
-  SIGHUP: exitCodes.hangup.code,
-  SIGINT: exitCodes.interrupted.code,
-  SIGTERM: exitCodes.terminated.code,
-};
 
 /** How long a failed run may take to wind down: a worker that hangs must not keep the exit code back for ever. */
 const windDownMs = 10_000;
@@ -75,7 +69,7 @@ async function command(options: CommandOptions, context: CommandContext): Promis
 /** The first signal asks for a stop at the next safe point, the second one does not ask. */
 function listenForSignals(reporter: Reporter): { stop: AbortSignal; forget(): void } {
   const controller = new AbortController();
-  const listeners = Object.entries(signalCodes).map(([name, code]) => {
+  const listeners = Object.entries(signalExitCodes).map(([name, code]) => {
     const signal = name as StopSignal;
     const listener = (): void => {
       if (controller.signal.aborted) exitAtOnce(code);

@@ -10,3 +10,10 @@ export const exitCodes = {
   interrupted: { code: 130, meaning: "stopped by SIGINT, resumable" },
   terminated: { code: 143, meaning: "stopped by SIGTERM, resumable" },
 } as const;
+
+/** What a run that a signal stopped ends with. */
+export const signalExitCodes = {
+  SIGHUP: exitCodes.hangup.code,
+  SIGINT: exitCodes.interrupted.code,
+  SIGTERM: exitCodes.terminated.code,
+} as const;

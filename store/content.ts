@@ -86,7 +86,7 @@ export class ContentMover {
   copy(job: { fromFd: number; toFd: number; sizeBytes: number; isSource: boolean }): Buffer | undefined {
     const hasher = openHasher();
     let done = 0;
-    for (let at = 0; at < job.sizeBytes; ) {
+    for (let at = 0; at < job.sizeBytes;) {
       const segment = this.#segment(job.fromFd, at, job.sizeBytes);
       if (segment.isData) {
         if (!this.#copyData(job, segment, hasher)) return undefined;
@@ -111,8 +111,12 @@ export class ContentMover {
     return { start, end: hole <= start ? window : Math.min(hole, window), isData: true };
   }
 
-  #copyData(job: { fromFd: number; toFd: number; isSource: boolean }, segment: Segment, hasher: Hasher): boolean {
-    for (let at = segment.start; at < segment.end; ) {
+  #copyData(
+    job: { fromFd: number; toFd: number; isSource: boolean },
+    segment: Segment,
+    hasher: Hasher,
+  ): boolean {
+    for (let at = segment.start; at < segment.end;) {
       const wanted = Math.min(SMALL_BYTES, segment.end - at);
       const got = check(this.#sys.pread(job.fromFd, this.#memory.address, wanted, at), "read");
       if (got === 0) return false;

@@ -11,4 +11,5 @@ export class StoreError extends Error {
   }
 }
 
-export type StoreErrorCode = "STORE_LOCKED" | "STORE_FORMAT" | "STORE_POLICY" | "STORE_UNUSABLE" | "STORE_INDEX";
+export type StoreErrorCode =
+  "STORE_LOCKED" | "STORE_FORMAT" | "STORE_POLICY" | "STORE_UNUSABLE" | "STORE_INDEX";

@@ -10,7 +10,7 @@ export type MergePolicy = {
 
 type FormatFile = {
   version: number;
-  digest: "blake3-256";
+  digest: string;
   compared: string[];
   merge: "all" | "none";
   /** Of the target's times, as probed when the store was made. */
@@ -28,7 +28,12 @@ function comparedNames({ compared }: MergePolicy): string[] {
  * policy would be named by other rules.
  * @throws StoreError when the version is unknown or the run asks for another policy.
  */
-export function settleFormat(kernel: Kernel, storeFd: number, policy: MergePolicy, granularityNs: bigint): void {
+export function settleFormat(
+  kernel: Kernel,
+  storeFd: number,
+  policy: MergePolicy,
+  granularityNs: bigint,
+): void {
   const content = readFile(kernel, storeFd, names.format);
   if (content === undefined) {
     const made: FormatFile = {
@@ -52,9 +57,13 @@ export function checkExistingFormat(kernel: Kernel, storeFd: number, policy: Mer
 
 function checkFormat(found: FormatFile, policy: MergePolicy): void {
   if (found.version !== FORMAT_VERSION || found.digest !== "blake3-256") {
-    throw new StoreError("STORE_FORMAT", `the store in ${STORE_NAME} has format version ${String(found.version)}, which this version of dedupe does not know`, {
-      hint: `Use a newer dedupe, or remove ${STORE_NAME} (the snapshots stay as they are) and run again.`,
-    });
+    throw new StoreError(
+      "STORE_FORMAT",
+      `the store in ${STORE_NAME} has format version ${String(found.version)}, which this version of dedupe does not know`,
+      {
+        hint: `Use a newer dedupe, or remove ${STORE_NAME} (the snapshots stay as they are) and run again.`,
+      },
+    );
   }
   const wanted = comparedNames(policy);
   if (found.merge === policy.merge && found.compared.join() === wanted.join()) return;
@@ -72,7 +81,12 @@ function checkFormat(found: FormatFile, policy: MergePolicy): void {
 function parse(content: Buffer): FormatFile {
   try {
     const value = JSON.parse(content.toString()) as Partial<FormatFile> | null;
-    if (typeof value === "object" && value !== null && typeof value.version === "number") {
+    if (
+      typeof value === "object" &&
+      value !== null &&
+      typeof value.version === "number" &&
+      isListOrNone(value.compared)
+    ) {
       return {
         version: value.version,
         digest: value.digest ?? "blake3-256",
@@ -85,6 +99,10 @@ function parse(content: Buffer): FormatFile {
     throw damaged(cause);
   }
   throw damaged(undefined);
+}
+
+function isListOrNone(value: unknown): boolean {
+  return value === undefined || Array.isArray(value);
 }
 
 function damaged(cause: unknown): StoreError {

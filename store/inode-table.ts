@@ -48,7 +48,15 @@ export type Hit = {
  * Keys are exact (device and 64-bit inode number, or object reference), never a hash alone.
  */
 export class InodeTable {
-  readonly hit: Hit = { slot: 0, targetInoLow: 0, targetInoHigh: 0, sizeBytes: 0, links: 0, mostInSnapshot: 0, fd: -1 };
+  readonly hit: Hit = {
+    slot: 0,
+    targetInoLow: 0,
+    targetInoHigh: 0,
+    sizeBytes: 0,
+    links: 0,
+    mostInSnapshot: 0,
+    fd: -1,
+  };
   readonly #locks: Int32Array;
   readonly #words: Uint32Array;
 
@@ -155,7 +163,8 @@ export class InodeTable {
     const set = Math.floor(slot / (WAYS * ENTRY_WORDS));
     this.#lock(set);
     let isSame = words[slot + KIND] === SOURCE && words[slot + DESCRIPTOR] === 0;
-    for (let index = 0; isSame && index < REF_WORDS; index++) isSame = words[slot + REF + index] === ref.words[index];
+    for (let index = 0; isSame && index < REF_WORDS; index++)
+      isSame = words[slot + REF + index] === ref.words[index];
     if (isSame) words[slot + DESCRIPTOR] = fd + 1;
     this.#unlock(set);
     return isSame;
@@ -268,6 +277,10 @@ function hashInode(device: number, inoLow: number, inoHigh: number): number {
 /** A digest is uniform already; the other words keep variants and held groups apart. */
 function hashRef(ref: Ref): number {
   const words = ref.words;
-  const mixed = (words[0] as number) ^ (words[8] as number) ^ (words[10] as number) ^ Math.imul(words[12] as number, 0x9e3779b1);
+  const mixed =
+    (words[0] as number) ^
+    (words[8] as number) ^
+    (words[10] as number) ^
+    Math.imul(words[12] as number, 0x9e3779b1);
   return (mixed >>> 0) % SETS;
 }

@@ -38,7 +38,7 @@ export class Journal {
   drain(which: 0 | 1, sizeBytes: number, take: (records: Buffer) => void): void {
     const { sys } = this.#kernel;
     const memory = sys.allocate(CHUNK_RECORDS * RECORD_BYTES);
-    for (let at = 0; at < sizeBytes; ) {
+    for (let at = 0; at < sizeBytes;) {
       const wanted = Math.min(memory.bytes.length, sizeBytes - at);
       const got = check(sys.pread(this.fds[which], memory.address, wanted, at), "read");
       if (got < RECORD_BYTES) return;

@@ -86,7 +86,11 @@ export function decodeTarget(row: Buffer): TargetState {
 }
 
 export function decodeSourceRow(row: Buffer): { source: SourceState; target: TargetState; ref: Buffer } {
-  return { source: decodeSource(row), target: decodeTarget(row.subarray(48)), ref: row.subarray(76, 76 + REF_BYTES) };
+  return {
+    source: decodeSource(row),
+    target: decodeTarget(row.subarray(48)),
+    ref: row.subarray(76, 76 + REF_BYTES),
+  };
 }
 
 /** Seconds as a signed 64-bit integer, then nanoseconds: 12 bytes, good for every time Linux can hold. */

@@ -9,7 +9,12 @@ import { Ref } from "./ref.ts";
  * Of the records of an unsealed batch, those that still hold: the object is the inode the record names and its
  * content hashes to its name. Nothing else may be believed after a crash.
  */
-export function recoverRecords(kernel: Kernel, objectsFd: number, content: ContentMover, records: Buffer): Buffer {
+export function recoverRecords(
+  kernel: Kernel,
+  objectsFd: number,
+  content: ContentMover,
+  records: Buffer,
+): Buffer {
   const ref = new Ref(kernel.sys);
   const stat = new Stat(kernel.sys);
   const good: Buffer[] = [];
@@ -24,7 +29,11 @@ export function recoverRecords(kernel: Kernel, objectsFd: number, content: Conte
 
 type Candidate = { known: KnownInode; ref: Ref; stat: Stat; content: ContentMover };
 
-function holds({ sys, scratch }: Kernel, objectsFd: number, { known, ref, stat, content }: Candidate): boolean {
+function holds(
+  { sys, scratch }: Kernel,
+  objectsFd: number,
+  { known, ref, stat, content }: Candidate,
+): boolean {
   const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = sys.openat(objectsFd, ref.format(), flags, 0);
   if (fd < 0) return false;

@@ -150,7 +150,8 @@ export class StoreSession {
       stat.isRegular &&
       stat.sizeBytes === expected.sizeBytes &&
       (expected.mode === undefined || (stat.mode & 0o7777) === expected.mode) &&
-      (expected.owner === undefined || (stat.uid === expected.owner.uid && stat.gid === expected.owner.gid)) &&
+      (expected.owner === undefined ||
+        (stat.uid === expected.owner.uid && stat.gid === expected.owner.gid)) &&
       (expected.mtimeNs === undefined || stat.mtimeNs === expected.mtimeNs)
     );
   }
@@ -160,7 +161,9 @@ export class StoreSession {
     if (row === undefined) return false;
     const target = decodeTarget(row);
     const { found } = this;
-    return target.ino === found.ino && target.sizeBytes === found.sizeBytes && target.mtimeNs === found.mtimeNs;
+    return (
+      target.ino === found.ino && target.sizeBytes === found.sizeBytes && target.mtimeNs === found.mtimeNs
+    );
   }
 
   #hashesToItsName(ref: Ref): boolean {
@@ -199,7 +202,11 @@ export class StoreSession {
     this.#record.encode(known);
     const active = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
     const { sys } = this.#kernel;
-    check(sys.write(this.#shared.journalFds[active], this.#record.memory.address, RECORD_BYTES), "write", "journal");
+    check(
+      sys.write(this.#shared.journalFds[active], this.#record.memory.address, RECORD_BYTES),
+      "write",
+      "journal",
+    );
   }
 
   /** The link limit that EMLINK taught this run, 0 for none yet. */

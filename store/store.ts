@@ -1,6 +1,6 @@
 import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
 import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
-import { ensureDirectory, openDirectory, statDescriptor, type Kernel } from "../src/sys/files.ts";
+import { ensureDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
@@ -25,7 +25,14 @@ export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export { IDENTITY_BYTES, type KnownInode, type SourceState } from "./record.ts";
 
-type Directories = { storeFd: number; objectsFd: number; groupsFd: number; stagingFd: number; tmpFd: number; logFd: number };
+type Directories = {
+  storeFd: number;
+  objectsFd: number;
+  groupsFd: number;
+  stagingFd: number;
+  tmpFd: number;
+  logFd: number;
+};
 
 /**
  * The content store of a target, open and locked by this process. Order of a seal (docs/design.md, "Sealing a
@@ -61,6 +68,9 @@ export class Store {
     return {
       directories,
       settle: (options) => new Store(kernel, { ...options, directories, lockFd, syncFd: storeFd }),
+      abandon: () => {
+        for (const fd of [...Object.values(directories), lockFd]) kernel.sys.close(fd);
+      },
     };
   }
 
@@ -141,7 +151,12 @@ export class Store {
 
 export type StoreOptions = { policy: MergePolicy; granularityNs: bigint; indexDir: string | undefined };
 /** Locked, its directories there; `settle` checks the format and opens the index once the target has been probed. */
-export type OpeningStore = { directories: Directories; settle: (options: StoreOptions) => Store };
+export type OpeningStore = {
+  directories: Directories;
+  settle: (options: StoreOptions) => Store;
+  /** Closes everything, for a target that will not do: FUSE keeps a hidden name of an open file that is removed. */
+  abandon: () => void;
+};
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
 
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
@@ -172,7 +187,7 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
   try {
     storeFd = ensureDirectory(kernel, targetFd, STORE_NAME);
   } catch (cause) {
-    if (!isSysError(cause, "ENOTDIR", "ELOOP", "EACCES")) throw cause;
+    if (!isSysError(cause, "ENOTDIR", "ELOOP", "EACCES") || cause.call === "mkdirat") throw cause;
     const what = cause.code === "EACCES" ? "belongs to another user" : "is not a directory";
     throw new StoreError("STORE_UNUSABLE", `${STORE_NAME} on the target ${what}`, {
       hint: "Run as its owner, or move it away.",
@@ -182,9 +197,13 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
   const stat = statDescriptor(kernel, storeFd, new Stat(sys));
   if (stat.uid !== sys.geteuid()) {
     sys.close(storeFd);
-    throw new StoreError("STORE_UNUSABLE", `${STORE_NAME} on the target belongs to user ${String(stat.uid)}`, {
-      hint: "Run as that user.",
-    });
+    throw new StoreError(
+      "STORE_UNUSABLE",
+      `${STORE_NAME} on the target belongs to user ${String(stat.uid)}`,
+      {
+        hint: "Run as that user.",
+      },
+    );
   }
   for (const name of ["system.posix_acl_default", "system.posix_acl_access"]) {
     sys.fremovexattr(storeFd, scratch.text(name));
@@ -218,11 +237,8 @@ function openIndex(kernel: Kernel, path: string): Index {
   try {
     return Index.open(path, "write");
   } catch (cause) {
-    const { sys, scratch } = kernel;
-    const directory = openDirectory(kernel, -100, path);
-    for (const file of ["data.mdb", "lock.mdb"]) sys.unlinkat(directory, scratch.text(file), 0);
-    sys.close(directory);
     try {
+      discardIndex(kernel, path);
       return Index.open(path, "write");
     } catch {
       throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
@@ -231,4 +247,11 @@ function openIndex(kernel: Kernel, path: string): Index {
       });
     }
   }
+}
+
+function discardIndex(kernel: Kernel, path: string): void {
+  const { sys, scratch } = kernel;
+  const directory = openRoot(kernel, path);
+  for (const file of ["data.mdb", "lock.mdb"]) sys.unlinkat(directory, scratch.text(file), 0);
+  sys.close(directory);
 }

@@ -33,7 +33,10 @@ function encode(record: VariantRecord): Buffer {
   fixed.writeUInt32LE(Number((record.mtimeNs ?? 0n) - seconds * 1_000_000_000n), 24);
   fixed.writeUInt32LE(record.xattrs?.length ?? 0, 28);
   if (record.xattrs === undefined || record.xattrs.length === 0) return fixed;
-  return Buffer.concat([fixed, ...record.xattrs.flatMap(({ name, value }) => [prefixed(name), prefixed(value)])]);
+  return Buffer.concat([
+    fixed,
+    ...record.xattrs.flatMap(({ name, value }) => [prefixed(name), prefixed(value)]),
+  ]);
 }
 
 function floorSeconds(timeNs: bigint): bigint {

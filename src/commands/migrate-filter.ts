@@ -10,7 +10,8 @@ export function collectFilter(kernel: Kernel, filters: readonly FilterArgument[]
   if (filters.length === 0) return undefined;
   const read = (name: string): Buffer => readRuleFile(kernel, name);
   const sources = filters.map((argument): RuleSource => {
-    if ("file" in argument) return { type: argument.type, contents: read(argument.file), origin: argument.file };
+    if ("file" in argument)
+      return { type: argument.type, contents: read(argument.file), origin: argument.file };
     return { ...argument, origin: `--${argument.type}` };
   });
   try {
@@ -29,7 +30,10 @@ function readRuleFile(kernel: Kernel, name: string): Buffer {
     if (content !== undefined) return content;
   } catch (cause) {
     if (!(cause instanceof SysError)) throw cause;
-    throw new DedupeError("FILTER_FILE", `the filter file ${name} cannot be read: ${cause.message}`, { exitCode: "usage", cause });
+    throw new DedupeError("FILTER_FILE", `the filter file ${name} cannot be read: ${cause.message}`, {
+      exitCode: "usage",
+      cause,
+    });
   }
   throw usageError(`the filter file ${name} does not exist`, "Check the spelling.");
 }

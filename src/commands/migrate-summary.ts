@@ -1,11 +1,12 @@
-import { exitCodes } from "../exit-codes.ts";
+import { exitCodes, signalExitCodes } from "../exit-codes.ts";
 import type { RunOutcome, Summary } from "../report/events.ts";
 import type { Ending } from "./migrate.ts";
 import type { MigrateRun } from "./migrate-run.ts";
 
 /** The closing report: what was done, what is left, and with which code the program ends. */
 export function summarise(run: MigrateRun, end: { ending: Ending; elapsedMs: number }): Summary {
-  const { options, plan, states, traits } = run;
+  const { options, plan, tally, traits } = run;
+  const { states } = tally;
   const counters = run.counters();
   const outcome = outcomeOf(run, end.ending);
   const reached = states.new + states.updated + states.unchanged + states.incomplete;
@@ -14,14 +15,14 @@ export function summarise(run: MigrateRun, end: { ending: Ending; elapsedMs: num
     type: "summary",
     command: "migrate",
     outcome,
-    exitCode: codeOf(outcome),
+    exitCode: codeOf(outcome, end.ending),
     dryRun: options.dryRun,
     source: options.source,
     target: options.target,
     snapshots: { total: plan.units.length, ...states, pending: plan.units.length - reached },
     linkLimit: traits.linkLimit,
     elapsedMs: end.elapsedMs,
-    peakRssAnonBytes: run.peakRssAnonBytes(),
+    peakRssAnonBytes: tally.peakRssAnonBytes,
     ...(end.ending.type === "failed" ? { error: errorOf(end.ending.error) } : {}),
   };
 }
@@ -34,8 +35,8 @@ function outcomeOf(run: MigrateRun, ending: Ending): RunOutcome {
   return isPartial ? "partial" : "complete";
 }
 
-/** A stop by signal has its own code, which the composition root knows. */
-function codeOf(outcome: RunOutcome): number {
+function codeOf(outcome: RunOutcome, ending: Ending): number {
+  if (ending.type === "stopped") return signalExitCodes[ending.signal];
   if (outcome === "failed") return exitCodes.failed.code;
   if (outcome === "partial") return exitCodes.partial.code;
   return exitCodes.ok.code;

@@ -1,6 +1,6 @@
 import type { MigrateOptions } from "../options.ts";
 import type { Summary } from "../report/events.ts";
-import type { CommandContext } from "./context.ts";
+import type { CommandContext, StopReason, StopSignal } from "./context.ts";
 import { openRun, type MigrateRun } from "./migrate-run.ts";
 import { summarise } from "./migrate-summary.ts";
 
@@ -23,7 +23,8 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
 }
 
 /** What ended the run early: a signal, or a failure of the target or source as a whole. */
-export type Ending = { type: "finished" } | { type: "stopped" } | { type: "failed"; error: Error };
+export type Ending =
+  { type: "finished" } | { type: "stopped"; signal: StopSignal } | { type: "failed"; error: Error };
 
 /** Builds and publishes every unit, then the containers' metadata, then makes it all durable. */
 async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Promise<Ending> {
@@ -37,7 +38,9 @@ async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Pro
     await run.migration.run(run.pool);
     if (!stop.aborted) run.migration.finishContainers(run.plan.containers);
     await run.store.sync();
-    return stop.aborted ? { type: "stopped" } : { type: "finished" };
+    return stop.aborted
+      ? { type: "stopped", signal: (stop.reason as StopReason).signal }
+      : { type: "finished" };
   } catch (error) {
     return { type: "failed", error: error as Error };
   } finally {

@@ -3,8 +3,8 @@ import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
 import { openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { freeSpace } from "../tree/identity.ts";
-import { isWithin } from "../tree/path.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
+import { reaches } from "../tree/reach.ts";
 import { StoreError } from "../../store/store.ts";
 
 /** Both roots, open: the path as typed, a descriptor, st_dev. */
@@ -12,13 +12,18 @@ export type Root = { path: string; fd: number; device: number };
 export type Notice = { level: "info" | "warning"; code: string; message: string };
 
 /** Opens what the user named. @throws DedupeError with what to do */
-export function openRoots(kernel: Kernel, sourcePath: string, targetPath: string): { source: Root; target: Root } {
+export function openRoots(
+  kernel: Kernel,
+  sourcePath: string,
+  targetPath: string,
+): { source: Root; target: Root } {
   const source = openNamed(kernel, sourcePath, "source");
   const target = openNamed(kernel, targetPath, "target");
-  if (isWithin(kernel, target.fd, source.fd) || isWithin(kernel, source.fd, target.fd)) {
-    const inside = isWithin(kernel, target.fd, source.fd) ? "the target is inside the source" : "the source is inside the target";
-    const isSame = isWithin(kernel, target.fd, source.fd) && isWithin(kernel, source.fd, target.fd);
-    const what = isSame ? "source and target are the same directory" : inside;
+  const targetInside = reaches(kernel, source.fd, target.fd);
+  const sourceInside = reaches(kernel, target.fd, source.fd);
+  if (targetInside || sourceInside) {
+    const inside = targetInside ? "the target is inside the source" : "the source is inside the target";
+    const what = targetInside && sourceInside ? "source and target are the same directory" : inside;
     throw new DedupeError("ROOTS_NESTED", `${what}: ${sourcePath} and ${targetPath}`, {
       hint: "Name two directories of which neither contains the other.",
     });
@@ -33,11 +38,19 @@ function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Roo
   } catch (cause) {
     if (!isSysError(cause)) throw cause;
     const reasons: Record<string, [string, string]> = {
-      ENOENT: ["does not exist", role === "source" ? "Check the spelling, and that its drive is mounted." : "Make it first, and check that its drive is mounted."],
+      ENOENT: [
+        "does not exist",
+        role === "source"
+          ? "Check the spelling, and that its drive is mounted."
+          : "Make it first, and check that its drive is mounted.",
+      ],
       ENOTDIR: ["is not a directory", "Name the directory that holds the snapshots."],
       EACCES: ["may not be read by this user", "Run as root, or as the owner."],
     };
-    const [what, hint] = reasons[cause.code] ?? [`cannot be opened: ${errnoSentence(cause.code)} (${cause.code})`, "Check the drive."];
+    const [what, hint] = reasons[cause.code] ?? [
+      `cannot be opened: ${errnoSentence(cause.code)} (${cause.code})`,
+      "Check the drive.",
+    ];
     const code = role === "source" ? "SOURCE_UNUSABLE" : "TARGET_UNUSABLE";
     throw new DedupeError(code, `the ${role} ${path} ${what}`, { hint, cause });
   }
@@ -47,25 +60,39 @@ function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Roo
 export function targetRefusal(error: unknown, target: string): Error {
   if (error instanceof StoreError) {
     const exitCode = error.code === "STORE_LOCKED" ? "locked" : "failed";
-    return new DedupeError(error.code, `${error.message} (${target})`, { hint: error.hint, exitCode, cause: error });
+    return new DedupeError(error.code, `${error.message} (${target})`, {
+      hint: error.hint,
+      exitCode,
+      cause: error,
+    });
   }
   if (!(error instanceof SysError)) return error as Error;
   const refusals: Record<string, [string, string]> = {
     EROFS: ["is on a read-only file system", "Mount it writable: mount -o remount,rw."],
     EACCES: ["may not be written to by this user", "Run as root, or make the target's directory yours."],
     EPERM: ["may not be written to by this user", "Run as root, or make the target's directory yours."],
-    ENOSPC: ["has no space left for the store", "Free some space or inodes (see df and df -i), then run again."],
+    ENOSPC: [
+      "has no space left for the store",
+      "Free some space or inodes (see df and df -i), then run again.",
+    ],
     EDQUOT: ["is over its quota", "Raise the quota or free some space, then run again."],
   };
-  const [what, hint] = refusals[error.code] ?? [`cannot be used: ${error.message}`, "Check the drive and its file system."];
+  const [what, hint] = refusals[error.code] ?? [
+    `cannot be used: ${error.message}`,
+    "Check the drive and its file system.",
+  ];
   return new DedupeError("TARGET_UNUSABLE", `the target ${target} ${what}`, { hint, cause: error });
 }
 
 export function noHardLinks(target: string, type: string, cause: unknown): DedupeError {
-  return new DedupeError("NO_HARD_LINKS", `the target ${target} is on ${type}, which cannot make hard links`, {
-    hint: "Use a Linux file system for the target: ext4, xfs or btrfs (mkfs erases what is on the drive).",
-    cause,
-  });
+  return new DedupeError(
+    "NO_HARD_LINKS",
+    `the target ${target} is on ${type}, which cannot make hard links`,
+    {
+      hint: "Use a Linux file system for the target: ext4, xfs or btrfs (mkfs erases what is on the drive).",
+      cause,
+    },
+  );
 }
 
 /** @throws DedupeError when nothing at all can be made on the target */
@@ -87,7 +114,11 @@ export function checkSpace(kernel: Kernel, target: Root): void {
 export function warnings(kernel: Kernel, source: Root, target: Root): Notice[] {
   const mounts = readMounts(kernel);
   const mount = mounts.find(({ device }) => device === target.device);
-  return [...aboutForgottenMount(kernel, target), ...aboutJournal(kernel, mount), ...aboutRoom(kernel, source, target, mounts)];
+  return [
+    ...aboutForgottenMount(kernel, target),
+    ...aboutJournal(kernel, mount),
+    ...aboutRoom(kernel, source, target, mounts),
+  ];
 }
 
 const warning = (code: string, message: string): Notice => ({ level: "warning", code, message });
@@ -99,7 +130,9 @@ function aboutForgottenMount(kernel: Kernel, target: Root): Notice[] {
   const { device } = statDescriptor(kernel, root, new Stat(kernel.sys));
   kernel.sys.close(root);
   if (device !== target.device) return [];
-  return [warning("TARGET_ON_ROOT", `the target ${target.path} is on the root file system: is its drive mounted?`)];
+  return [
+    warning("TARGET_ON_ROOT", `the target ${target.path} is on the root file system: is its drive mounted?`),
+  ];
 }
 
 /** After a power cut a filesystem without journal or barriers may lose what was synced (P2). */
@@ -108,10 +141,20 @@ function aboutJournal(kernel: Kernel, mount: Mount | undefined): Notice[] {
   const { type, options } = mount;
   const risky = ["nobarrier", "barrier=0", "data=writeback"].find((option) => options.includes(option));
   if (risky !== undefined) {
-    return [warning("WEAK_DURABILITY", `the target is mounted with ${risky}: a power cut may damage what was copied already`)];
+    return [
+      warning(
+        "WEAK_DURABILITY",
+        `the target is mounted with ${risky}: a power cut may damage what was copied already`,
+      ),
+    ];
   }
   if (type === "ext2" || (type.startsWith("ext") && !hasJournal(kernel, mount))) {
-    return [warning("NO_JOURNAL", `the target's ${type} has no journal: a power cut may damage what was copied already`)];
+    return [
+      warning(
+        "NO_JOURNAL",
+        `the target's ${type} has no journal: a power cut may damage what was copied already`,
+      ),
+    ];
   }
   return [];
 }
@@ -131,7 +174,9 @@ function hasJournal(kernel: Kernel, { source }: Mount): boolean {
 
 /** A root that is a whole filesystem tells how much is in it at most; merging may still make it fit. */
 function aboutRoom(kernel: Kernel, source: Root, target: Root, mounts: Mount[]): Notice[] {
-  const isWhole = mounts.some(({ device, point }) => device === source.device && point === source.path.replace(/(.)\/+$/, "$1"));
+  const isWhole = mounts.some(
+    ({ device, point }) => device === source.device && point === source.path.replace(/(.)\/+$/, "$1"),
+  );
   if (!isWhole) return [];
   const memory = kernel.sys.allocate(256);
   const { bytes } = freeSpace(kernel.sys, target.fd, memory);
@@ -140,5 +185,10 @@ function aboutRoom(kernel: Kernel, source: Root, target: Root, mounts: Mount[]):
   const used = (at(2) - at(3)) * at(1);
   if (used <= bytes) return [];
   const gib = (size: number): string => `${(size / 2 ** 30).toFixed(1)} GiB`;
-  return [warning("MAY_NOT_FIT", `the source's file system holds ${gib(used)}, the target has ${gib(bytes)} free: what is there may not fit`)];
+  return [
+    warning(
+      "MAY_NOT_FIT",
+      `the source's file system holds ${gib(used)}, the target has ${gib(bytes)} free: what is there may not fit`,
+    ),
+  ];
 }

@@ -1,8 +1,11 @@
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } from "./constants.ts";
-import { check, errno } from "./errors.ts";
+import { SysError, check, errno } from "./errors.ts";
 import type { Scratch } from "./scratch.ts";
-import { Stat } from "./stat.ts";
+import type { Stat } from "./stat.ts";
 import type { Sys } from "./sys.ts";
+
+/** include/uapi/linux/limits.h, with the NUL. */
+const PATH_MAX = 4096;
 
 /** A thread's kernel with room for strings. */
 export type Kernel = { sys: Sys; scratch: Scratch };
@@ -15,6 +18,7 @@ export function openDirectory({ sys, scratch }: Kernel, dirFd: number, name: Buf
 
 /** Opens a directory the user named: symlinks in the path are followed, as every tool does. @throws SysError */
 export function openRoot({ sys, scratch }: Kernel, path: string): number {
+  if (Buffer.byteLength(path) >= PATH_MAX) throw new SysError("openat", errno.ENAMETOOLONG, path);
   const flags = O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC;
   return check(sys.openat(AT_FDCWD, scratch.text(path), flags, 0), "openat", path);
 }
@@ -45,7 +49,12 @@ export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string):
 }
 
 /** Writes a small file so that a power cut leaves the old one or the new one, whole. @throws SysError */
-export function writeFileDurably({ sys, scratch }: Kernel, dirFd: number, name: string, content: Buffer): void {
+export function writeFileDurably(
+  { sys, scratch }: Kernel,
+  dirFd: number,
+  name: string,
+  content: Buffer,
+): void {
   const temporary = `${name}.new`;
   sys.unlinkat(dirFd, scratch.text(temporary), 0);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
@@ -63,7 +72,7 @@ export function writeFileDurably({ sys, scratch }: Kernel, dirFd: number, name: 
 export function writeAll(sys: Sys, fd: number, content: Buffer): void {
   const memory = sys.allocate(Math.max(1, content.length));
   memory.bytes.set(content);
-  for (let at = 0; at < content.length; ) {
+  for (let at = 0; at < content.length;) {
     at += check(sys.write(fd, memory.address + at, content.length - at), "write");
   }
 }

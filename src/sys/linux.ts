@@ -8,7 +8,12 @@ type Call = (...args: number[]) => number;
 type Bind = (name: string, types: string) => Call;
 
 /** koffi's types by letter: int, unsigned, address or other word-sized number. */
-const typeNames: Readonly<Record<string, string>> = { i: "int", u: "unsigned int", p: "uintptr_t", s: "intptr_t" };
+const typeNames: Readonly<Record<string, string>> = {
+  i: "int",
+  u: "unsigned int",
+  p: "uintptr_t",
+  s: "intptr_t",
+};
 
 /**
  * Symbols come from the libc that Node itself is linked to (glibc or musl), found through the process's own
@@ -19,8 +24,8 @@ const typeNames: Readonly<Record<string, string>> = { i: "int", u: "unsigned int
 function binder(): Bind {
   const libc = koffi.load(null);
   return (name, types) => {
-    const [result = "int", ...parameters] = [...types].map((letter) => typeNames[letter] ?? "int");
-    return libc.func(name, result, parameters) as unknown as Call;
+    const [result = "int", ...parameters] = Array.from(types, (letter) => typeNames[letter] ?? "int");
+    return libc.func(name, result, parameters);
   };
 }
 
@@ -32,10 +37,22 @@ function allocate(sizeBytes: number): Memory {
   return { bytes, address: Number(koffi.address(bytes)) };
 }
 
-function nameCalls(bind: Bind) {
+function descriptorCalls(bind: Bind) {
   const openat = bind("openat", "iipiu");
   const close = bind("close", "ii");
   const dup = bind("fcntl", "iiii");
+  const fstatfs = bind("fstatfs", "iip");
+  const F_DUPFD_CLOEXEC = 1030;
+  return {
+    openat: (dirFd: number, name: Address, flags: number, mode: number) =>
+      settle(openat(dirFd, name, flags, mode)),
+    close: (fd: number) => settle(close(fd)),
+    dup: (fd: number) => settle(dup(fd, F_DUPFD_CLOEXEC, 0)),
+    fstatfs: (fd: number, out: Address) => settle(fstatfs(fd, out)),
+  };
+}
+
+function nameCalls(bind: Bind) {
   const readlinkat = bind("readlinkat", "sipps");
   const linkat = bind("linkat", "iipipi");
   const symlinkat = bind("symlinkat", "ipip");
@@ -47,12 +64,7 @@ function nameCalls(bind: Bind) {
   const fchmodat = bind("fchmodat", "iipui");
   const utimensat = bind("utimensat", "iippi");
   const futimens = bind("futimens", "iip");
-  const fstatfs = bind("fstatfs", "iip");
-  const F_DUPFD_CLOEXEC = 1030;
   return {
-    openat: (dirFd: number, name: Address, flags: number, mode: number) => settle(openat(dirFd, name, flags, mode)),
-    close: (fd: number) => settle(close(fd)),
-    dup: (fd: number) => settle(dup(fd, F_DUPFD_CLOEXEC, 0)),
     readlinkat: (dirFd: number, name: Address, out: Address, sizeBytes: number) =>
       settle(readlinkat(dirFd, name, out, sizeBytes)),
     linkat: (oldDirFd: number, oldName: Address, newDirFd: number, newName: Address, flags: number) =>
@@ -69,7 +81,6 @@ function nameCalls(bind: Bind) {
     utimensat: (dirFd: number, name: Address, times: Address, flags: number) =>
       settle(utimensat(dirFd, name, times, flags)),
     futimens: (fd: number, times: Address) => settle(futimens(fd, times)),
-    fstatfs: (fd: number, out: Address) => settle(fstatfs(fd, out)),
   };
 }
 
@@ -106,7 +117,8 @@ function dataCalls(bind: Bind) {
   return {
     read: (fd: number, out: Address, sizeBytes: number) => settle(read(fd, out, sizeBytes)),
     write: (fd: number, bytes: Address, sizeBytes: number) => settle(write(fd, bytes, sizeBytes)),
-    pread: (fd: number, out: Address, sizeBytes: number, offset: number) => settle(pread(fd, out, sizeBytes, offset)),
+    pread: (fd: number, out: Address, sizeBytes: number, offset: number) =>
+      settle(pread(fd, out, sizeBytes, offset)),
     pwrite: (fd: number, bytes: Address, sizeBytes: number, offset: number) =>
       settle(pwrite(fd, bytes, sizeBytes, offset)),
     lseek: (fd: number, offset: number, whence: number) => settle(lseek(fd, offset, whence)),
@@ -155,8 +167,9 @@ function processCalls(bind: Bind) {
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
   const getgroups = bind("getgroups", "iip");
-  const inBackground = (syncfs as unknown as { async: (fd: number, done: (error: unknown, result: number) => void) => void })
-    .async;
+  const inBackground = (
+    syncfs as unknown as { async: (fd: number, done: (error: unknown, result: number) => void) => void }
+  ).async;
   return {
     syncfs: (fd: number) => settle(syncfs(fd)),
     /** koffi keeps errno for the calling thread only, hence the plain EIO. */
@@ -186,6 +199,7 @@ export function openSys(): Sys {
     O_TMPFILE: O_TMPFILE_BIT | numbers.O_DIRECTORY,
     allocate,
     addressOf: (bytes: Uint8Array): Address => Number(koffi.address(bytes)),
+    ...descriptorCalls(bind),
     ...nameCalls(bind),
     ...numberedCalls(bind),
     ...dataCalls(bind),
@@ -193,4 +207,3 @@ export function openSys(): Sys {
     ...processCalls(bind),
   };
 }
-

@@ -18,7 +18,8 @@ export class Scratch {
 
   /** The address of a NUL-terminated copy of `bytes` (at most 4,096 of them). */
   at(bytes: Uint8Array): Address {
-    if (bytes.length >= SLOT_BYTES) throw new RangeError(`a string of ${String(bytes.length)} bytes (${String(errno.ENAMETOOLONG)})`);
+    if (bytes.length >= SLOT_BYTES)
+      throw new RangeError(`a string of ${String(bytes.length)} bytes (${String(errno.ENAMETOOLONG)})`);
     const offset = this.#next * SLOT_BYTES;
     this.#next = (this.#next + 1) % SLOTS;
     this.#memory.bytes.set(bytes, offset);

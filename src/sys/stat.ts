@@ -97,6 +97,7 @@ export class Stat {
 /** dev_t as mknod takes it (glibc's makedev). */
 export function makeDevice(major: number, minor: number): number {
   const high = (BigInt(major) & 0xfffff000n) << 32n;
-  const low = ((BigInt(major) & 0xfffn) << 8n) | ((BigInt(minor) & 0xffffff00n) << 12n) | (BigInt(minor) & 0xffn);
+  const low =
+    ((BigInt(major) & 0xfffn) << 8n) | ((BigInt(minor) & 0xffffff00n) << 12n) | (BigInt(minor) & 0xffn);
   return Number(high | low);
 }

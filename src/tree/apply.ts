@@ -53,7 +53,10 @@ export class AttributeSetter {
     check(this.#sys.fchownat(dirFd, at, uid, gid, AT_SYMLINK_NOFOLLOW), "fchownat");
     if (type !== S_IFLNK) check(this.#sys.fchmodat(dirFd, at, mode), "fchmodat");
     const refused = wanted.xattrs.length === 0 ? 0 : this.#setXattrs({ path: procPath(dirFd, name) }, wanted);
-    check(this.#sys.utimensat(dirFd, this.#scratch.at(name), this.#times.withMtime(mtimeNs), AT_SYMLINK_NOFOLLOW), "utimensat");
+    check(
+      this.#sys.utimensat(dirFd, this.#scratch.at(name), this.#times.withMtime(mtimeNs), AT_SYMLINK_NOFOLLOW),
+      "utimensat",
+    );
     return refused;
   }
 

@@ -54,7 +54,7 @@ export class XattrCalls {
     if (bytes === 0) return noXattrs;
     const list = this.#names.bytes.subarray(0, bytes);
     const found: Xattr[] = [];
-    for (let start = 0; start < bytes; ) {
+    for (let start = 0; start < bytes;) {
       const end = list.indexOf(0, start);
       const name = Buffer.from(list.subarray(start, end));
       start = end + 1;
@@ -83,7 +83,8 @@ export class XattrCalls {
       "fd" in door
         ? this.#sys.fgetxattr(door.fd, nameAt, address, XATTR_BYTES)
         : this.#sys.lgetxattr(this.#scratch.at(door.path), nameAt, address, XATTR_BYTES);
-    if (result === -errno.ENODATA || result === -errno.EPERM || result === -errno.EOPNOTSUPP) return undefined;
+    if (result === -errno.ENODATA || result === -errno.EPERM || result === -errno.EOPNOTSUPP)
+      return undefined;
     return Buffer.from(bytes.subarray(0, check(result, "getxattr")));
   }
 

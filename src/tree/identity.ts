@@ -1,4 +1,10 @@
-import { BTRFS_SUPER_MAGIC, EXT_SUPER_MAGIC, FS_IOC_GETFSUUID, XFS_IOC_FSGEOMETRY_V1, XFS_SUPER_MAGIC } from "../sys/constants.ts";
+import {
+  BTRFS_SUPER_MAGIC,
+  EXT_SUPER_MAGIC,
+  FS_IOC_GETFSUUID,
+  XFS_IOC_FSGEOMETRY_V1,
+  XFS_SUPER_MAGIC,
+} from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import type { Address, Memory, Sys } from "../sys/sys.ts";
 import { filesystemMagic, trustsDirentIno } from "./traits.ts";
@@ -23,7 +29,8 @@ export function identifyFilesystem(sys: Sys, fd: number, device: number, memory:
   const identity = Buffer.alloc(IDENTITY_BYTES);
   if (uuid !== undefined) identity.set(uuid);
   else if (magic === EXT_SUPER_MAGIC || magic === BTRFS_SUPER_MAGIC) identity.set(fsid, 8);
-  if (magic === BTRFS_SUPER_MAGIC) for (let at = 0; at < 8; at++) identity[at] = (identity[at] as number) ^ (fsid[at] as number);
+  if (magic === BTRFS_SUPER_MAGIC)
+    for (let at = 0; at < 8; at++) identity[at] = (identity[at] as number) ^ (fsid[at] as number);
   return { device, identity, trustsDirentIno: trustsDirentIno(magic) };
 }
 
@@ -72,7 +79,11 @@ export function isLasting(identity: Uint8Array): boolean {
 }
 
 /** @throws SysError when the descriptor's filesystem does not answer. */
-export function freeSpace(sys: Sys, fd: number, memory: Memory): { bytes: number; inodes: number; hasInodes: boolean } {
+export function freeSpace(
+  sys: Sys,
+  fd: number,
+  memory: Memory,
+): { bytes: number; inodes: number; hasInodes: boolean } {
   check(sys.fstatfs(fd, memory.address), "fstatfs");
   // struct statfs on 64-bit: type, bsize, blocks, bfree, bavail, files, ffree.
   const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));

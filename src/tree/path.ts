@@ -8,7 +8,7 @@ const SLASH = 0x2f;
 /** The components of a relative path; none for the empty path. */
 export function componentsOf(path: Buffer): Buffer[] {
   const parts: Buffer[] = [];
-  for (let start = 0; start < path.length; ) {
+  for (let start = 0; start < path.length;) {
     const slash = path.indexOf(SLASH, start);
     const end = slash < 0 ? path.length : slash;
     if (end > start) parts.push(path.subarray(start, end));
@@ -19,7 +19,9 @@ export function componentsOf(path: Buffer): Buffer[] {
 
 export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
   const slash = path.lastIndexOf(SLASH);
-  return slash < 0 ? { parent: Buffer.alloc(0), name: path } : { parent: path.subarray(0, slash), name: path.subarray(slash + 1) };
+  return slash < 0
+    ? { parent: Buffer.alloc(0), name: path }
+    : { parent: path.subarray(0, slash), name: path.subarray(slash + 1) };
 }
 
 /**
@@ -63,7 +65,7 @@ export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: num
   };
   const outer = identify(outerFd);
   let fd = check(sys.dup(innerFd), "dup");
-  for (let last = ""; ; ) {
+  for (let last = ""; ;) {
     const here = identify(fd);
     if (here === outer || here === last) {
       sys.close(fd);
@@ -76,4 +78,3 @@ export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: num
     fd = parent;
   }
 }
-

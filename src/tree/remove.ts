@@ -54,7 +54,11 @@ function openDoomed({ sys, scratch }: Kernel, parentFd: number, name: Buffer): n
 }
 
 /** Removes all non-directories, and tells of one subdirectory that is left. */
-function removeEntries({ sys }: Kernel, fd: number, listing: Listing): { count: number; subdirectory: Buffer | undefined } {
+function removeEntries(
+  { sys }: Kernel,
+  fd: number,
+  listing: Listing,
+): { count: number; subdirectory: Buffer | undefined } {
   let count = 0;
   let subdirectory: Buffer | undefined;
   check(sys.lseek(fd, 0, SEEK_SET), "lseek");

@@ -46,7 +46,9 @@ export function planUnits(kernel: Kernel, rootFd: number, rules: PlanRules): Uni
   planner.container(rootFd, Buffer.alloc(0), 0);
   const rank = { snapshot: 0, directory: 1, loose: 2 };
   const units = planner.units.sort(
-    (a, b) => rank[a.type] - rank[b.type] || (a.mtimeNs === b.mtimeNs ? compareNames(a.path, b.path) : a.mtimeNs > b.mtimeNs ? -1 : 1),
+    (a, b) =>
+      rank[a.type] - rank[b.type] ||
+      (a.mtimeNs === b.mtimeNs ? compareNames(a.path, b.path) : a.mtimeNs > b.mtimeNs ? -1 : 1),
   );
   return { units, containers: planner.containers };
 }
@@ -78,7 +80,8 @@ class Planner {
     const children = this.#children(fd, path);
     const snapshots = this.#snapshotsAmong(fd, children);
     for (const child of children) {
-      if (snapshots.has(child)) this.units.push({ type: "snapshot", path: child.path, mtimeNs: child.mtimeNs });
+      if (snapshots.has(child))
+        this.units.push({ type: "snapshot", path: child.path, mtimeNs: child.mtimeNs });
       else this.#other(fd, child, depth + 1);
     }
   }
@@ -153,7 +156,8 @@ class Planner {
   #isSameInode(left: number, right: number, name: Buffer, budget: { files: number }): boolean {
     const { sys, scratch } = this.#kernel;
     const stat = this.#stat;
-    if (sys.statx(left, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 || stat.nlink < 2) return false;
+    if (sys.statx(left, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 || stat.nlink < 2)
+      return false;
     budget.files--;
     const { ino, device } = stat;
     if (sys.statx(right, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0) return false;
@@ -165,7 +169,11 @@ class Planner {
     const children: Child[] = [];
     for (const { name, type } of this.#list(fd, Infinity)) {
       if (type !== DT_DIR && type !== DT_UNKNOWN) continue;
-      if (sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address) < 0 || !this.#stat.isDirectory) continue;
+      if (
+        sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address) < 0 ||
+        !this.#stat.isDirectory
+      )
+        continue;
       const childPath = path.length === 0 ? name : Buffer.concat([path, Buffer.from("/"), name]);
       if (this.#rules.takes(childPath)) children.push({ name, path: childPath, mtimeNs: this.#stat.mtimeNs });
     }

@@ -153,7 +153,8 @@ function probeTimes({ sys, scratch }: Probe, fd: number) {
 function granularityOf(nanoseconds: bigint): bigint {
   if (nanoseconds === 0n) return NS_PER_SECOND;
   for (let unit = 1n; unit < NS_PER_SECOND; unit *= 10n) {
-    if (123_456_789n - (123_456_789n % unit) === nanoseconds && nanoseconds % (unit * 10n) !== 0n) return unit;
+    if (123_456_789n - (123_456_789n % unit) === nanoseconds && nanoseconds % (unit * 10n) !== 0n)
+      return unit;
   }
   return 1n;
 }

@@ -58,7 +58,11 @@ export function* readActions({ sys }: Kernel, fd: number): Generator<Action> {
   let held = 0;
   check(sys.lseek(fd, 0, SEEK_SET), "lseek");
   for (;;) {
-    const got = check(sys.pread(fd, memory.address + held, memory.bytes.length - held, at), "read", "actions");
+    const got = check(
+      sys.pread(fd, memory.address + held, memory.bytes.length - held, at),
+      "read",
+      "actions",
+    );
     at += got;
     held += got;
     let from = 0;

@@ -63,7 +63,8 @@ export class Control {
   }
 }
 
-const monotonicNs = (): bigint => BigInt(Math.round(performance.now() * 1e6)) + BigInt(Math.round(performance.timeOrigin)) * 1_000_000n;
+const monotonicNs = (): bigint =>
+  BigInt(Math.round(performance.now() * 1e6)) + BigInt(Math.round(performance.timeOrigin)) * 1_000_000n;
 
 const counterNames = Object.keys(zeroCounters()) as (keyof Counters)[];
 

@@ -24,20 +24,31 @@ export class EntryFailure extends Error {
 }
 
 const gone = new Set([errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN]);
-const targetBroken = new Set([...gone, errno.EROFS, errno.ENOSPC, errno.EDQUOT, EUCLEAN, errno.EIO, errno.EMFILE, errno.ENFILE]);
+const targetBroken = new Set([
+  ...gone,
+  errno.EROFS,
+  errno.ENOSPC,
+  errno.EDQUOT,
+  EUCLEAN,
+  errno.EIO,
+  errno.EMFILE,
+  errno.ENFILE,
+]);
 const sourceBroken = new Set([...gone, errno.EMFILE, errno.ENFILE]);
 
 /** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
 export function targetFailed(call: string, result: number): never {
   const code = errnoName(-result);
-  if (targetBroken.has(-result)) throw new RunFailure(code, `the target failed: ${call}: ${errnoSentence(code)} (${code})`);
+  if (targetBroken.has(-result))
+    throw new RunFailure(code, `the target failed: ${call}: ${errnoSentence(code)} (${code})`);
   throw new EntryFailure(code, `${errnoSentence(code)} (${call} on the target)`);
 }
 
 /** Judges a failed call on the source. */
 export function sourceFailed(call: string, result: number): never {
   const code = errnoName(-result);
-  if (sourceBroken.has(-result)) throw new RunFailure(code, `the source failed: ${call}: ${errnoSentence(code)} (${code})`);
+  if (sourceBroken.has(-result))
+    throw new RunFailure(code, `the source failed: ${call}: ${errnoSentence(code)} (${code})`);
   throw new EntryFailure(code, errnoSentence(code));
 }
 
@@ -49,6 +60,15 @@ export function onTarget(result: number, call: string): number {
 export function onSource(result: number, call: string): number {
   if (result < 0) sourceFailed(call, result);
   return result;
+}
+
+/** Does what reads the source: an errno that would condemn the whole target is there one entry's alone. */
+export function fromSource<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw error instanceof SysError ? entryFailure(error, "source") : error;
+  }
 }
 
 /** Passes failures of the run through and gives everything else the form of an entry's failure. */

@@ -31,7 +31,11 @@ export class Linker {
   linkKnown(frame: Frame, inoLow: number, inoHigh: number, name: Address): boolean {
     const { session, ref, counters } = this.#thread;
     const { table } = session;
-    if (frame.mode !== "fill" || !table.find(frame.filesystem.device, inoLow, inoHigh, ref, frame.unit + 1, 1)) return false;
+    if (
+      frame.mode !== "fill" ||
+      !table.find(frame.filesystem.device, inoLow, inoHigh, ref, frame.unit + 1, 1)
+    )
+      return false;
     const { hit } = table;
     if (this.#isNearLimit(hit.links, hit.mostInSnapshot)) return table.uncount(hit.slot);
     if (session.linkHit(ref, frame.targetFd, name) < 0) return table.uncount(hit.slot);
@@ -139,7 +143,8 @@ export class Linker {
         otherRef.setBytes(ref.bytes);
         continue;
       }
-      const isUsable = ref.kind === "held" || session.look(ref, unknownAttributes(targetStat.sizeBytes)) === "sound";
+      const isUsable =
+        ref.kind === "held" || session.look(ref, unknownAttributes(targetStat.sizeBytes)) === "sound";
       if (!isUsable) {
         session.discard(ref);
         this.#openSibling(frame, entry, key, mostInSnapshot);
@@ -155,8 +160,14 @@ export class Linker {
   /** `ref` is the sibling to be, `otherRef` the inode to copy: from the store, so that the source is not read again. */
   #openSibling(frame: Frame, entry: Entry, key: InodeKey, mostInSnapshot: number): void {
     const { session, ref, otherRef, targetStat, counters, scratch } = this.#thread;
-    const at = otherRef.kind === "object" ? this.#copyObject(frame, entry, otherRef) : this.#copyHeld(frame, entry, otherRef);
-    onTarget(this.#thread.sys.statx(at.fd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, targetStat.address), "statx");
+    const at =
+      otherRef.kind === "object"
+        ? this.#copyObject(frame, entry, otherRef)
+        : this.#copyHeld(frame, entry, otherRef);
+    onTarget(
+      this.#thread.sys.statx(at.fd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, targetStat.address),
+      "statx",
+    );
     session.remember(targetStat);
     const adopted = session.adopt(ref, at.fd, scratch.at(at.name));
     if (adopted === -errno.EEXIST) {
@@ -222,7 +233,11 @@ export class Linker {
     const { found } = session;
     session.record({
       identity,
-      source: { ino: openStat.ino, generation: generations.of(frame.sourceFd, scratch.at(name)), ...momentOf(openStat) },
+      source: {
+        ino: openStat.ino,
+        generation: generations.of(frame.sourceFd, scratch.at(name)),
+        ...momentOf(openStat),
+      },
       target: { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs },
       ref: ref.bytes,
     });

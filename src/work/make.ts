@@ -38,13 +38,22 @@ export class Maker {
    * @returns where it is, and the attributes it really has.
    * @throws EntryFailure, RunFailure; the unfinished file is gone then.
    */
-  regular(frame: Frame, name: Buffer, held: Attributes, write: (fd: number) => void): { at: Destination; actual: Attributes } {
+  regular(
+    frame: Frame,
+    name: Buffer,
+    held: Attributes,
+    write: (fd: number) => void,
+  ): { at: Destination; actual: Attributes } {
     const { sys, setter, scratch, targetStat } = this.#thread;
     const { at, fd } = this.#create(frame, name, held);
     let isWhole = false;
     try {
       write(fd);
-      const created = { mode: held.mode & 0o777, uid: this.#thread.traits.euid, gid: this.#thread.traits.egid };
+      const created = {
+        mode: held.mode & 0o777,
+        uid: this.#thread.traits.euid,
+        gid: this.#thread.traits.egid,
+      };
       this.#thread.counters.lostXattrs += setter.toDescriptor(fd, held, created);
       onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, targetStat.address), "statx");
       const actual = this.#readBack(fd, held, targetStat);
@@ -80,7 +89,10 @@ export class Maker {
   #readBack(fd: number, held: Attributes, stat: Stat): Attributes {
     const { sys, setter, scratch, traits, xattrs } = this.#thread;
     const isRight = (): boolean =>
-      (stat.mode & 0o7777) === held.mode && stat.uid === held.uid && stat.gid === held.gid && stat.mtimeNs === held.mtimeNs;
+      (stat.mode & 0o7777) === held.mode &&
+      stat.uid === held.uid &&
+      stat.gid === held.gid &&
+      stat.mtimeNs === held.mtimeNs;
     if (!isRight()) {
       setter.toDescriptor(fd, held, undefined);
       onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
@@ -109,14 +121,16 @@ export class Maker {
         return at;
       }
       if (result === -errno.EPERM && (special.type === S_IFBLK || special.type === S_IFCHR)) return undefined;
-      if (result !== -errno.EEXIST || attempt > 0) targetFailed(special.type === S_IFLNK ? "symlinkat" : "mknodat", result);
+      if (result !== -errno.EEXIST || attempt > 0)
+        targetFailed(special.type === S_IFLNK ? "symlinkat" : "mknodat", result);
       this.#placer.clear(frame, name);
     }
   }
 
   #makeSpecial(at: Destination, special: Special): number {
     const { sys, scratch } = this.#thread;
-    if (special.linkTarget !== undefined) return sys.symlinkat(scratch.at(special.linkTarget), at.fd, scratch.at(at.name));
+    if (special.linkTarget !== undefined)
+      return sys.symlinkat(scratch.at(special.linkTarget), at.fd, scratch.at(at.name));
     const isDevice = special.type === S_IFCHR || special.type === S_IFBLK;
     const device = isDevice ? makeDevice(special.rdevMajor, special.rdevMinor) : 0;
     return sys.mknodat(at.fd, scratch.at(at.name), special.type | 0o600, device);
@@ -130,8 +144,10 @@ export class Maker {
   /** Whether the inode in `targetStat`, which is `name` in `dirFd`, is this special already. */
   isSame(dirFd: number, name: Buffer, special: Special, held: Attributes): boolean {
     const { targetStat, xattrs } = this.#thread;
-    if (targetStat.type !== special.type || (special.type === S_IFREG && targetStat.sizeBytes !== 0)) return false;
-    if (targetStat.rdevMajor !== special.rdevMajor || targetStat.rdevMinor !== special.rdevMinor) return false;
+    if (targetStat.type !== special.type || (special.type === S_IFREG && targetStat.sizeBytes !== 0))
+      return false;
+    if (targetStat.rdevMajor !== special.rdevMajor || targetStat.rdevMinor !== special.rdevMinor)
+      return false;
     const actual: Attributes = {
       mode: targetStat.mode & 0o7777,
       uid: targetStat.uid,
@@ -153,7 +169,8 @@ export class Maker {
     const memory = sys.allocate(4096);
     const length = sys.readlinkat(dirFd, scratch.at(name), memory.address, memory.bytes.length);
     if (length < 0) return undefined;
-    if (length >= memory.bytes.length) throw new EntryFailure("ENAMETOOLONG", "the symlink's target is too long");
+    if (length >= memory.bytes.length)
+      throw new EntryFailure("ENAMETOOLONG", "the symlink's target is too long");
     return Buffer.from(memory.bytes.subarray(0, length));
   }
 }

@@ -86,12 +86,13 @@ export class Migration {
     const { sys } = this.#kernel;
     const wanted = new Set(this.#units.map(({ path }) => stagedName(path).toString("latin1")));
     const listing = new Listing(sys);
-    const { stagingFd, tmpFd } = this.#store.directories;
+    const { stagingFd } = this.#store.directories;
     const names: Buffer[] = [];
     sys.lseek(stagingFd, 0, 0);
-    while (check(listing.read(stagingFd), "getdents64") > 0) while (listing.next()) names.push(listing.copyName());
-    for (const name of names) if (!wanted.has(name.toString("latin1"))) removeTree(this.#kernel, stagingFd, name);
-    void tmpFd;
+    while (check(listing.read(stagingFd), "getdents64") > 0)
+      while (listing.next()) names.push(listing.copyName());
+    for (const name of names)
+      if (!wanted.has(name.toString("latin1"))) removeTree(this.#kernel, stagingFd, name);
   }
 
   /**
@@ -144,8 +145,10 @@ export class Migration {
     const sourceFd = check(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat", path);
     const published = openBelow(this.#kernel, this.#roots.targetFd, path);
     const staged = stagedName(path);
-    if (published >= 0) return this.#task(unit, path, { mode: "update", sourceFd, targetFd: published, staged });
-    if (published !== -errno.ENOENT && published !== -errno.ENOTDIR && published !== -errno.ELOOP) check(published, "openat", path);
+    if (published >= 0)
+      return this.#task(unit, path, { mode: "update", sourceFd, targetFd: published, staged });
+    if (published !== -errno.ENOENT && published !== -errno.ENOTDIR && published !== -errno.ELOOP)
+      check(published, "openat", path);
     const { stagingFd } = this.#store.directories;
     const made = sys.mkdirat(stagingFd, scratch.at(staged), 0o700);
     if (made !== -errno.EEXIST) check(made, "mkdirat", staged);
@@ -153,7 +156,11 @@ export class Migration {
     return this.#task(unit, path, { mode: made === 0 ? "fill" : "refill", sourceFd, targetFd, staged });
   }
 
-  #task(unit: number, path: Buffer, opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer }): Task {
+  #task(
+    unit: number,
+    path: Buffer,
+    opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer },
+  ): Task {
     const { mode, sourceFd, targetFd, staged } = opened;
     const isUpdate = mode === "update" || mode === "loose";
     const actionsFd = isUpdate ? openActions(this.#kernel, this.#store.directories.logFd, unit) : -1;
@@ -185,7 +192,10 @@ export class Migration {
     if (this.#sealing !== undefined || this.#pool === undefined || this.#sealFailure !== undefined) return;
     const sinceMs = performance.now() - this.#lastSealMs;
     const written = this.#pool.counters.sum().writtenBytes - this.#lastSealBytes;
-    const isDue = sinceMs > SEAL_MOST_MS || (sinceMs > SEAL_LEAST_MS && this.#complete.length > 0) || written > SEAL_BYTES;
+    const isDue =
+      sinceMs > SEAL_MOST_MS ||
+      (sinceMs > SEAL_LEAST_MS && this.#complete.length > 0) ||
+      written > SEAL_BYTES;
     if (!isDue) return;
     this.#sealing = this.#seal().finally(() => {
       this.#sealing = undefined;
@@ -221,7 +231,12 @@ export class Migration {
     }
     this.#publisher.lateModes(progress.lateModes);
     this.#progress.delete(unit);
-    this.#listener.unit({ unit, state: stateOf(progress, changes), names: progress.names, failures: progress.failures });
+    this.#listener.unit({
+      unit,
+      state: stateOf(progress, changes),
+      names: progress.names,
+      failures: progress.failures,
+    });
   }
 
   #applyActions(progress: Progress): number {

@@ -18,7 +18,7 @@ export type Destination = { fd: number; name: Buffer; serial: number };
  */
 export class Placer {
   readonly #thread: Thread;
-  /** Inode number of what stands under the name now; 0n: nothing. Set by `isThere`. */
+  /** Inode number of what stands under the name that was last opened; 0n: nothing. Set by `lookAt`. */
   #oldIno = 0n;
 
   constructor(thread: Thread) {
@@ -29,7 +29,7 @@ export class Placer {
     return frame.mode === "update" || frame.mode === "loose";
   }
 
-  /** Looks at what the target has under the name, into `targetStat`; false: nothing. Call before `open`. */
+  /** Looks at what the target has under the name, into `targetStat`; false: nothing. */
   lookAt(frame: Frame, name: Buffer): boolean {
     const { sys, scratch, targetStat } = this.#thread;
     const result = sys.statx(frame.targetFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
@@ -47,9 +47,11 @@ export class Placer {
     return this.lookAt(frame, name) && targetStat.inoLow === inoLow && targetStat.inoHigh === inoHigh;
   }
 
+  /** Where the name is to be made. In a published directory `targetStat` then tells what it will replace. */
   open(frame: Frame, name: Buffer): Destination {
     const { control, stagingFd } = this.#thread;
     if (!this.isPublished(frame)) return { fd: frame.targetFd, name, serial: -1 };
+    this.lookAt(frame, name);
     const serial = control.nextSerial();
     return { fd: stagingFd, name: Buffer.from(stagedUpdateName(serial)), serial };
   }
@@ -73,4 +75,3 @@ export class Placer {
     removeTree(this.#thread, frame.targetFd, name);
   }
 }
-

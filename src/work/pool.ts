@@ -40,7 +40,11 @@ export class Pool {
     return Array.from({ length: jobs }, () => new Worker(new URL("./worker.js", import.meta.url)));
   }
 
-  static async start(workers: Worker[], setup: Omit<WorkerSetup, "worker" | "control" | "counters">, listener: PoolListener): Promise<Pool> {
+  static async start(
+    workers: Worker[],
+    setup: Omit<WorkerSetup, "worker" | "control" | "counters">,
+    listener: PoolListener,
+  ): Promise<Pool> {
     const control = Control.allocate();
     const counters = SharedCounters.allocate(workers.length);
     const seats = await Promise.all(
@@ -72,13 +76,21 @@ export class Pool {
   #receive(seat: Seat, message: FromWorker): void {
     switch (message.type) {
       case "entries":
-        this.#listener.entries(message.entries.map(({ path, action }) => ({ path: Buffer.from(path), action })));
+        this.#listener.entries(
+          message.entries.map(({ path, action }) => ({ path: Buffer.from(path), action })),
+        );
         return;
       case "failures":
-        this.#listener.failures(message.unit, message.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })));
+        this.#listener.failures(
+          message.unit,
+          message.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })),
+        );
         return;
       case "late-modes":
-        this.#listener.lateModes(message.unit, message.modes.map((late) => ({ ...late, path: Buffer.from(late.path) })));
+        this.#listener.lateModes(
+          message.unit,
+          message.modes.map((late) => ({ ...late, path: Buffer.from(late.path) })),
+        );
         return;
       case "given":
         this.add(message.task);
@@ -151,7 +163,7 @@ export class Pool {
    */
   async hungry(): Promise<void> {
     if (this.#queue.pending === 0) return;
-    for (let waitedMs = 0, read = this.#readBytes(); !this.hasFailed; ) {
+    for (let waitedMs = 0, read = this.#readBytes(); !this.hasFailed;) {
       if (!this.#hasIdleThread()) {
         await new Promise<void>((resolve) => this.#freed.push(resolve));
         waitedMs = 0;

@@ -1,4 +1,14 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_APPEND, O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/constants.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_SYMLINK_NOFOLLOW,
+  O_APPEND,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_RDWR,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+} from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
@@ -52,7 +62,8 @@ export class Publisher {
     const { parent, name } = parentAndName(path);
     const parentFd = makeBelow(this.#kernel, targetFd, parent);
     try {
-      const rename = (flags: number): number => sys.renameat2(stagingFd, scratch.at(staged), parentFd, scratch.at(name), flags);
+      const rename = (flags: number): number =>
+        sys.renameat2(stagingFd, scratch.at(staged), parentFd, scratch.at(name), flags);
       const result = rename(RENAME_NOREPLACE);
       if (result !== -errno.EEXIST) {
         onTarget(result, "renameat2");
@@ -85,7 +96,8 @@ export class Publisher {
     const touched = new Map<string, Buffer>();
     for (const action of readActions(this.#kernel, actionsFd)) {
       published.changes++;
-      if (touched.size < 1024 && action.type !== "attributes") touched.set(action.directory.toString("latin1"), action.directory);
+      if (touched.size < 1024 && action.type !== "attributes")
+        touched.set(action.directory.toString("latin1"), action.directory);
       this.#attempt(published, action, () => {
         this.#carryOut(action, published);
       });
@@ -93,14 +105,19 @@ export class Publisher {
     }
     this.#finishAll(touched, published);
     for (const action of readActions(this.#kernel, actionsFd)) {
-      if (action.type === "attributes") this.#attempt(published, action, () => { this.directory(action.directory); });
+      if (action.type === "attributes")
+        this.#attempt(published, action, () => {
+          this.directory(action.directory);
+        });
     }
     return published;
   }
 
   #finishAll(touched: Map<string, Buffer>, published: Published): void {
     for (const directory of touched.values()) {
-      this.#attempt(published, { type: "attributes", unit: 0, directory }, () => { this.directory(directory); });
+      this.#attempt(published, { type: "attributes", unit: 0, directory }, () => {
+        this.directory(directory);
+      });
     }
     touched.clear();
   }
@@ -130,7 +147,10 @@ export class Publisher {
   }
 
   #modeOf(fd: number): number {
-    check(this.#kernel.sys.statx(fd, this.#kernel.scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+    check(
+      this.#kernel.sys.statx(fd, this.#kernel.scratch.text(""), AT_EMPTY_PATH, this.#stat.address),
+      "statx",
+    );
     return this.#stat.mode & 0o7777;
   }
 
@@ -152,7 +172,10 @@ export class Publisher {
       onTarget(rename(RENAME_EXCHANGE), "renameat2");
       removeTree(this.#kernel, stagingFd, staged);
       throw isExpected
-        ? new EntryFailure("EISDIR", "a directory that is not empty stands in its way on the target; --delete removes it")
+        ? new EntryFailure(
+            "EISDIR",
+            "a directory that is not empty stands in its way on the target; --delete removes it",
+          )
         : new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
     }
     removeTree(this.#kernel, stagingFd, staged);
@@ -176,7 +199,13 @@ export class Publisher {
       return;
     }
     const staged = Buffer.from(`t${String(action.oldIno)}`);
-    const result = sys.renameat2(dirFd, scratch.at(action.name), stagingFd, scratch.at(staged), RENAME_NOREPLACE);
+    const result = sys.renameat2(
+      dirFd,
+      scratch.at(action.name),
+      stagingFd,
+      scratch.at(staged),
+      RENAME_NOREPLACE,
+    );
     if (result === -errno.ENOENT) return;
     onTarget(result, "renameat2");
     const names = removeTree(this.#kernel, stagingFd, staged);

@@ -1,37 +1,30 @@
-import { AT_SYMLINK_NOFOLLOW, S_IFLNK } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import type { Address } from "../sys/sys.ts";
-import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey, type SourceState } from "../../store/store.ts";
+import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
 import { readAttributes, type Attributes } from "../tree/attributes.ts";
-import { procPath } from "../tree/apply.ts";
 import { isLasting } from "../tree/identity.ts";
-import { asHeld, type Held } from "../tree/traits.ts";
-import { onSource, onTarget, targetFailed } from "./errors.ts";
+import { asHeld } from "../tree/traits.ts";
+import { onSource, targetFailed } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { Linker } from "./link.ts";
-import { Maker, type Special } from "./make.ts";
+import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
-import { momentOf, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { SpecialSettler } from "./settle-special.ts";
+import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
 import type { Thread } from "./thread.ts";
 
 /** A file that goes on changing is given up after this many readings. */
 const READINGS = 4;
-const NO_GROUP = undefined;
-
-/** A source inode being dealt with. */
-type Subject = {
-  frame: Frame;
-  entry: Entry;
-  key: InodeKey;
-  state: SourceState;
-  identity: Buffer;
-  group: Buffer | undefined;
-  /** Other names may come. */
-  isShared: boolean;
-};
 
 /** Content taken in: with `made`, it lies in a new inode already. */
-type Taken = { digest: Buffer; content?: Buffer; made?: { at: Destination; actual: Attributes }; isSound?: boolean };
+type Taken = {
+  digest: Buffer;
+  content?: Buffer;
+  made?: { at: Destination; actual: Attributes };
+  isSound?: boolean;
+};
 
 /** Deals with names one at a time: finds or makes the inode each must be, and gives it the name. */
 export class Settler {
@@ -39,12 +32,15 @@ export class Settler {
   readonly #placer: Placer;
   readonly #maker: Maker;
   readonly #linker: Linker;
+  readonly #specials: SpecialSettler;
 
   constructor(thread: Thread) {
     this.#thread = thread;
     this.#placer = new Placer(thread);
     this.#maker = new Maker(thread, this.#placer);
     this.#linker = new Linker(thread, this.#placer, this.#maker);
+    const parts = { placer: this.#placer, maker: this.#maker, linker: this.#linker };
+    this.#specials = new SpecialSettler(thread, parts);
   }
 
   get placer(): Placer {
@@ -79,7 +75,11 @@ export class Settler {
 
   /** Two threads that meet an inode at once: one reads it, the other waits and links. */
   #waitForOthers(key: InodeKey): void {
-    for (let waitMs = 0.05; this.#thread.session.table.claim(key) === "taken"; waitMs = Math.min(5, waitMs * 2)) {
+    for (
+      let waitMs = 0.05;
+      this.#thread.session.table.claim(key) === "taken";
+      waitMs = Math.min(5, waitMs * 2)
+    ) {
       this.#thread.checkStop();
       this.#thread.control.sleep(waitMs);
     }
@@ -88,41 +88,12 @@ export class Settler {
   #settleUnknown(frame: Frame, entry: Entry, key: InodeKey): void {
     const { stat, counters } = this.#thread;
     counters.inodes++;
-    const subject = this.#subject(frame, entry, key);
+    const subject = subjectOf(this.#thread, frame, entry, key);
     if (stat.isRegular && stat.sizeBytes > 0) {
       counters.contentBytes += stat.sizeBytes;
       counters.plainCopyBytes += stat.sizeBytes;
       if (!this.#settleFromIndex(subject)) this.#ingest(subject);
-    } else this.#settleSpecial(subject);
-  }
-
-  #subject(frame: Frame, entry: Entry, key: InodeKey): Subject {
-    const { stat, scratch, generations, rules } = this.#thread;
-    const isHome = stat.device === frame.filesystem.device;
-    const identity = isHome ? frame.filesystem.identity : Buffer.alloc(frame.filesystem.identity.length);
-    const generation = isLasting(identity) ? generations.of(frame.sourceFd, scratch.at(entry.name)) : 0;
-    const state = { ino: stat.ino, generation, ...momentOf(stat) };
-    const size = stat.sizeBytes;
-    const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
-    const group = isMergeable ? NO_GROUP : this.#groupOf(identity, key, state);
-    return { frame, entry, key, state, identity, group, isShared: stat.nlink > 1 };
-  }
-
-  /** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */
-  #groupOf(identity: Buffer, key: InodeKey, state: SourceState): Buffer {
-    const numbers = Buffer.alloc(16);
-    numbers.writeBigUInt64LE(state.ino, 0);
-    numbers.writeUInt32LE(state.generation, 8);
-    numbers.writeUInt32LE(isLasting(identity) ? 0 : key.device, 12);
-    const salt = isLasting(identity) ? identity : this.#thread.rules.runSalt;
-    return blake3(Buffer.concat([salt, numbers])).subarray(0, 8);
-  }
-
-  #heldOf(attributes: Attributes): Held {
-    const held = asHeld(this.#thread.rules.xattrs ? attributes : { ...attributes, xattrs: [] }, this.#thread.traits);
-    if (held.lostOwner) this.#thread.counters.lostOwners++;
-    this.#thread.counters.lostXattrs += held.lostXattrs;
-    return held;
+    } else this.#specials.settle(subject);
   }
 
   /**
@@ -137,7 +108,9 @@ export class Settler {
     if (row?.source.generation !== state.generation || !sameContentMoment(row.source, state)) return false;
     const isSame = row.source.ctimeNs === state.ctimeNs;
     const rowRef = Buffer.from(row.ref);
-    const held = isSame ? asHeld(this.#attributesByName(subject, "skip xattrs"), this.#thread.traits) : this.#heldOf(this.#attributesByName(subject, "all"));
+    const held = isSame
+      ? asHeld(attributesByName(this.#thread, subject, "skip xattrs"), this.#thread.traits)
+      : heldOf(this.#thread, attributesByName(this.#thread, subject, "all"));
     ref.setBytes(rowRef);
     if (!isSame) this.#reviseVariant(subject, held.attributes);
     const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes: state.sizeBytes };
@@ -155,14 +128,6 @@ export class Settler {
     if (!variant.equals(ref.variant)) ref.setObject(Buffer.from(ref.digest), variant, group);
   }
 
-  #attributesByName({ frame, entry }: Subject, which: "all" | "skip xattrs"): Attributes {
-    const { stat, xattrs, rules } = this.#thread;
-    if (which === "all" && rules.xattrs) {
-      return readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) });
-    }
-    return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs, xattrs: [] };
-  }
-
   /** Reads the content and makes it an object, or finds that it is one. */
   #ingest(subject: Subject): void {
     const { sys, openStat, stat, xattrs, rules } = this.#thread;
@@ -175,8 +140,14 @@ export class Settler {
         const door = { fd };
         const attributes = rules.xattrs
           ? readAttributes(openStat, xattrs, door)
-          : { mode: openStat.mode & 0o7777, uid: openStat.uid, gid: openStat.gid, mtimeNs: openStat.mtimeNs, xattrs: [] };
-        const held = this.#heldOf(attributes).attributes;
+          : {
+              mode: openStat.mode & 0o7777,
+              uid: openStat.uid,
+              gid: openStat.gid,
+              mtimeNs: openStat.mtimeNs,
+              xattrs: [],
+            };
+        const held = heldOf(this.#thread, attributes).attributes;
         const taken = before.sizeBytes === 0 ? undefined : this.#take(subject, fd, before, held);
         const after = statOpen(this.#thread, fd, stat);
         if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
@@ -221,7 +192,8 @@ export class Settler {
     const { content } = this.#thread;
     let digest: Buffer | undefined;
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
-      const isCloned = this.#thread.openStat.device === this.#thread.rules.targetDevice && content.clone(fd, toFd);
+      const isCloned =
+        this.#thread.openStat.device === this.#thread.rules.targetDevice && content.clone(fd, toFd);
       digest = content.copy({ fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true });
     });
     if (digest !== undefined) return { digest, made };
@@ -238,7 +210,10 @@ export class Settler {
       counters.mergedBytes += state.sizeBytes;
     } else {
       const made =
-        taken.made ?? this.#maker.regular(frame, entry.name, held, (fd) => { this.#thread.content.writeSmall(fd, content ?? Buffer.alloc(0)); });
+        taken.made ??
+        this.#maker.regular(frame, entry.name, held, (fd) => {
+          this.#thread.content.writeSmall(fd, content ?? Buffer.alloc(0));
+        });
       ref.setObject(taken.digest, this.#thread.variantOf(made.actual), subject.group);
       if (this.#adopt(made, state.sizeBytes)) {
         this.#keepNew(subject, made.at);
@@ -253,7 +228,10 @@ export class Settler {
   #lookOrClear(subject: Subject, digest: Buffer, held: Attributes): boolean {
     const { ref, session } = this.#thread;
     ref.setObject(digest, this.#thread.variantOf(held), subject.group);
-    const look = session.look(ref, { ...this.#thread.variantRecord(held), sizeBytes: subject.state.sizeBytes });
+    const look = session.look(ref, {
+      ...this.#thread.variantRecord(held),
+      sizeBytes: subject.state.sizeBytes,
+    });
     // What stands under the name is not what the name says: the name goes, the inode's other names stay.
     if (look === "bad") session.discard(ref);
     return look === "sound";
@@ -300,82 +278,21 @@ export class Settler {
    */
   #record({ identity, state }: Subject): void {
     const { session, ref } = this.#thread;
-    const granularityNs = state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n ? 1_000_000_000n : 20_000_000n;
+    const granularityNs =
+      state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
+        ? 1_000_000_000n
+        : 20_000_000n;
     const nowNs = BigInt(Date.now()) * 1_000_000n;
     const youngest = state.ctimeNs > state.mtimeNs ? state.ctimeNs : state.mtimeNs;
     const isYoung = youngest > nowNs - granularityNs && youngest < nowNs + granularityNs;
     const { found } = session;
     const target = { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs };
-    session.record({ identity: isYoung ? Buffer.alloc(identity.length) : identity, source: state, target, ref: ref.bytes });
-  }
-
-  /** Symlinks, fifos, sockets, devices and empty files: never merged, but the source's own groups are kept. */
-  #settleSpecial(subject: Subject): void {
-    const { frame, entry } = subject;
-    const { stat, counters, targetStat } = this.#thread;
-    const special = this.#special(subject);
-    const held = this.#heldOf(this.#attributesByName(subject, "all")).attributes;
-    if (subject.isShared) {
-      this.#settleHeld(subject, special, held);
-      return;
-    }
-    if (this.#placer.isPublished(frame) && this.#placer.lookAt(frame, entry.name)) {
-      if (targetStat.nlink >= stat.nlink && this.#maker.isSame(frame.targetFd, entry.name, special, held)) return;
-    }
-    const at = this.#maker.special(frame, entry.name, special, held);
-    if (at === undefined) {
-      counters.lostDevices++;
-      return;
-    }
-    counters.createdInodes++;
-    this.#placer.finish(frame, entry.name, at);
-    this.#thread.tell(frame, entry.name, "made");
-  }
-
-  #special({ frame, entry }: Subject): Special {
-    const { stat } = this.#thread;
-    const linkTarget = stat.type === S_IFLNK ? this.#maker.readLink(frame.sourceFd, entry.name) : undefined;
-    if (stat.type === S_IFLNK && linkTarget === undefined) throw unstable();
-    return { type: stat.type, rdevMajor: stat.rdevMajor, rdevMinor: stat.rdevMinor, linkTarget };
-  }
-
-  /** The first name of a group makes its inode and leaves a holder's name in the store for the others. */
-  #settleHeld(subject: Subject, special: Special, held: Attributes): void {
-    const { ref, session, targetStat, scratch, counters } = this.#thread;
-    const { frame, entry, key, identity, state } = subject;
-    ref.setHeld(this.#groupOf(identity, key, state));
-    const result = session.stat(ref, targetStat);
-    if (result === 0 && this.#maker.isSame(session.directoryOf(ref), Buffer.from(ref.text), special, held)) {
-      session.remember(targetStat);
-      session.table.insert(key, ref, session.found);
-      this.#linker.link(frame, entry, key);
-      return;
-    }
-    if (result === 0) session.discard(ref);
-    else if (result !== -errno.ENOENT) onTarget(result, "statx");
-    const at = this.#maker.special(frame, entry.name, special, held);
-    if (at === undefined) {
-      counters.lostDevices++;
-      return;
-    }
-    counters.createdInodes++;
-    onTarget(this.#thread.sys.statx(at.fd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, targetStat.address), "statx");
-    session.remember(targetStat);
-    const adopted = session.adopt(ref, at.fd, scratch.at(at.name));
-    if (adopted === -errno.EEXIST) {
-      // Another worker met the group at the same moment: its inode is the group's.
-      this.#maker.unmake(at);
-      onTarget(session.stat(ref, targetStat), "statx");
-      session.remember(targetStat);
-      session.table.insert(key, ref, session.found);
-      this.#linker.link(frame, entry, key);
-      return;
-    }
-    onTarget(adopted, "linkat");
-    session.found.links++;
-    session.table.insert(key, ref, session.found);
-    this.#placer.finish(frame, entry.name, at);
-    this.#thread.tell(frame, entry.name, "made");
+    session.record({
+      identity: isYoung ? Buffer.alloc(identity.length) : identity,
+      source: state,
+      target,
+      ref: ref.bytes,
+    });
   }
 }
 

@@ -11,7 +11,7 @@ import { Generations, identifyFilesystem, type Filesystem } from "../tree/identi
 import { TimesBuffer } from "../tree/times.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import { Control, SharedCounters } from "./control.ts";
-import { Stopped } from "./errors.ts";
+import { Stopped, entryFailure } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction, Failure, FromWorker, LateMode, WorkerSetup, WorkRules } from "./messages.ts";
 
@@ -59,7 +59,14 @@ export class Thread implements Kernel {
     this.control = new Control(setup.control);
     this.#shared = new SharedCounters(setup.counters);
     this.#send = send;
-    this.content = new ContentMover(sys, { read: (bytes) => { this.#countRead(bytes); }, wrote: (bytes) => { this.counters.writtenBytes += bytes; } });
+    this.content = new ContentMover(sys, {
+      read: (bytes) => {
+        this.#countRead(bytes);
+      },
+      wrote: (bytes) => {
+        this.counters.writtenBytes += bytes;
+      },
+    });
     this.session = new StoreSession(this, setup.store, this.content);
     this.xattrs = new XattrCalls(sys, this.scratch);
     this.setter = new AttributeSetter(sys, this.scratch, this.xattrs, new TimesBuffer(sys));
@@ -118,6 +125,17 @@ export class Thread implements Kernel {
     this.counters.failures++;
     this.#failures.push({ path: pathOf(frame, name), code: failure.code, message: failure.message });
     if (this.#failures.length >= ENTRIES_PER_MESSAGE) this.flush(frame.unit);
+  }
+
+  /** Runs `work`; a failure of this entry is recorded, a failure of the run passes. */
+  attempt(frame: Frame, name: Buffer | undefined, work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (error) {
+      this.fail(frame, name, entryFailure(error, "target"));
+      return false;
+    }
   }
 
   setModeLater(frame: Frame, mode: number): void {

@@ -32,14 +32,16 @@ function work(task: Task): void {
     send({ type: "done", unit: task.unit, outcome: "done", names: walker.names });
   } catch (error) {
     thread.flush(task.unit);
-    if (error instanceof Stopped) send({ type: "done", unit: task.unit, outcome: "stopped", names: walker.names });
+    if (error instanceof Stopped)
+      send({ type: "done", unit: task.unit, outcome: "stopped", names: walker.names });
     else send(fatal(error));
   }
 }
 
 function fatal(error: unknown): FromWorker {
   if (error instanceof RunFailure) return { type: "fatal", code: error.code, message: error.message };
-  if (error instanceof SysError) return { type: "fatal", code: errnoName(error.errno), message: error.message };
+  if (error instanceof SysError)
+    return { type: "fatal", code: errnoName(error.errno), message: error.message };
   throw error;
 }
 

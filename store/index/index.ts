@@ -83,7 +83,8 @@ export class Index {
     const sourceKey = Buffer.alloc(this.#sourceKey.length, SOURCE_KEY);
     sourceKey.set(known.identity, 1);
     sourceKey.writeBigUInt64BE(known.source.ino, 1 + IDENTITY_BYTES);
-    if (known.identity.some((byte) => byte !== 0)) this.#database.putSync(sourceKey, Buffer.from(sourceRow(record)));
+    if (known.identity.some((byte) => byte !== 0))
+      this.#database.putSync(sourceKey, Buffer.from(sourceRow(record)));
     const objectKey = Buffer.alloc(this.#objectKey.length, OBJECT_KEY);
     objectKey.set(known.ref, 1);
     this.#database.putSync(objectKey, Buffer.from(objectRow(record)));

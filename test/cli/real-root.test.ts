@@ -20,21 +20,26 @@ const targets: { type: FilesystemType; limits: object }[] = [
 
 describe.skipIf(!requireTool("rsnapshot"))("a real rsnapshot root", () => {
   for (const { type, limits } of targets) {
-    it.skipIf(!requireFilesystem(type))(`arrives exactly on ${type}, and rsnapshot goes on there`, async () => {
-      await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (sourceMount) => {
-        const made = makeRsnapshotRoot(join(sourceMount, "root"), { snapshots: 12, scale: 0.15 });
-        await withFilesystem({ type, sizeBytes: 512 * MIB }, async (mount) => {
-          const target = join(mount, "target");
-          mkdirSync(target);
-          const source = join(sourceMount, "root");
-          execFileSync(process.execPath, [dedupe, "migrate", "--no-progress", source, target]);
-          expect(compareTrees(source, target, { mergedOk: true, ...limits })).toEqual([]);
-          made.change();
-          made.backup(target);
-          expect(compareTrees(made.live, made.inSnapshot("daily.0", target), { mergedOk: true, ...limits })).toEqual([]);
-          made.close();
+    it.skipIf(!requireFilesystem(type))(
+      `arrives exactly on ${type}, and rsnapshot goes on there`,
+      async () => {
+        await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (sourceMount) => {
+          const made = makeRsnapshotRoot(join(sourceMount, "root"), { snapshots: 12, scale: 0.15 });
+          await withFilesystem({ type, sizeBytes: 512 * MIB }, async (mount) => {
+            const target = join(mount, "target");
+            mkdirSync(target);
+            const source = join(sourceMount, "root");
+            execFileSync(process.execPath, [dedupe, "migrate", "--no-progress", source, target]);
+            expect(compareTrees(source, target, { mergedOk: true, ...limits })).toEqual([]);
+            made.change();
+            made.backup(target);
+            expect(
+              compareTrees(made.live, made.inSnapshot("daily.0", target), { mergedOk: true, ...limits }),
+            ).toEqual([]);
+            made.close();
+          });
         });
-      });
-    });
+      },
+    );
   }
 });

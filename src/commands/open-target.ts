@@ -1,0 +1,72 @@
+import type { MigrateOptions } from "../options.ts";
+import { SysError } from "../sys/errors.ts";
+import { openDirectory, type Kernel } from "../sys/files.ts";
+import { XattrCalls } from "../tree/attributes.ts";
+import { readMounts } from "../tree/mounts.ts";
+import { removeTree } from "../tree/remove.ts";
+import { probeTraits, type TargetTraits } from "../tree/traits.ts";
+import { STORE_NAME, Store, StoreError, type OpeningStore } from "../../store/store.ts";
+import { checkSpace, noHardLinks, targetRefusal, type Root } from "./preflight.ts";
+
+/** Makes or opens the store, probes the target and takes over what a killed run left. @throws DedupeError */
+export async function openTarget(
+  kernel: Kernel,
+  target: Root,
+  options: MigrateOptions,
+): Promise<{ store: Store; traits: TargetTraits }> {
+  checkSpace(kernel, target);
+  const isNew = !hasStore(kernel, target.fd);
+  let opening: OpeningStore | undefined;
+  try {
+    opening = Store.open(kernel, target.fd);
+    const { tmpFd } = opening.directories;
+    proveHardLinks(kernel, tmpFd, target);
+    const traits = probeTraits({
+      ...kernel,
+      xattrs: new XattrCalls(kernel.sys, kernel.scratch),
+      dirFd: tmpFd,
+    });
+    const policy = { compared: options.compared, merge: options.merge };
+    const store = opening.settle({ policy, granularityNs: traits.granularityNs, indexDir: options.indexDir });
+    await store.recover();
+    return { store, traits };
+  } catch (error) {
+    opening?.abandon();
+    const isTheirs = error instanceof StoreError && error.code === "STORE_LOCKED";
+    if (isNew && !isTheirs && hasStore(kernel, target.fd)) leaveAsFound(kernel, target.fd);
+    throw targetRefusal(error, target.path);
+  }
+}
+
+function hasStore(kernel: Kernel, targetFd: number): boolean {
+  try {
+    kernel.sys.close(openDirectory(kernel, targetFd, STORE_NAME));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A target that was refused keeps nothing of us. */
+function leaveAsFound(kernel: Kernel, targetFd: number): void {
+  try {
+    removeTree(kernel, targetFd, Buffer.from(STORE_NAME));
+  } catch {
+    // The refusal is what the user must read; an empty directory more is no harm.
+  }
+}
+
+/** FAT, exFAT and some network filesystems have no hard links: shown by making one. */
+function proveHardLinks(kernel: Kernel, dirFd: number, target: Root): void {
+  const { sys, scratch } = kernel;
+  const [one, two] = [Buffer.from("link-probe.1"), Buffer.from("link-probe.2")];
+  for (const name of [one, two]) sys.unlinkat(dirFd, scratch.at(name), 0);
+  const made = sys.mknodat(dirFd, scratch.at(one), 0o100600, 0);
+  if (made < 0) throw new SysError("mknodat", -made, one);
+  const linked = sys.linkat(dirFd, scratch.at(one), dirFd, scratch.at(two), 0);
+  for (const name of [one, two]) sys.unlinkat(dirFd, scratch.at(name), 0);
+  if (linked === 0) return;
+  const cause = new SysError("linkat", -linked, two);
+  const type = readMounts(kernel).find(({ device }) => device === target.device)?.type ?? "a file system";
+  throw noHardLinks(target.path, type, cause);
+}

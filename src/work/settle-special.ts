@@ -1,0 +1,98 @@
+import { AT_SYMLINK_NOFOLLOW, S_IFLNK } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import type { Attributes } from "../tree/attributes.ts";
+import { onTarget } from "./errors.ts";
+import type { Linker } from "./link.ts";
+import type { Maker, Special } from "./make.ts";
+import type { Placer } from "./place.ts";
+import { unstable } from "./source-file.ts";
+import { attributesByName, groupOf, heldOf, type Subject } from "./subject.ts";
+import type { Thread } from "./thread.ts";
+
+/** Deals with what has no content to share: symlinks, fifos, sockets, devices and empty files. */
+export class SpecialSettler {
+  readonly #thread: Thread;
+  readonly #placer: Placer;
+  readonly #maker: Maker;
+  readonly #linker: Linker;
+
+  constructor(thread: Thread, parts: { placer: Placer; maker: Maker; linker: Linker }) {
+    this.#thread = thread;
+    this.#placer = parts.placer;
+    this.#maker = parts.maker;
+    this.#linker = parts.linker;
+  }
+
+  /** Symlinks, fifos, sockets, devices and empty files: never merged, but the source's own groups are kept. */
+  settle(subject: Subject): void {
+    const { frame, entry } = subject;
+    const { stat, counters, targetStat } = this.#thread;
+    const special = this.#special(subject);
+    const held = heldOf(this.#thread, attributesByName(this.#thread, subject, "all")).attributes;
+    if (subject.isShared) {
+      this.#settleHeld(subject, special, held);
+      return;
+    }
+    if (this.#placer.isPublished(frame) && this.#placer.lookAt(frame, entry.name)) {
+      if (targetStat.nlink >= stat.nlink && this.#maker.isSame(frame.targetFd, entry.name, special, held))
+        return;
+    }
+    const at = this.#maker.special(frame, entry.name, special, held);
+    if (at === undefined) {
+      counters.lostDevices++;
+      return;
+    }
+    counters.createdInodes++;
+    this.#placer.finish(frame, entry.name, at);
+    this.#thread.tell(frame, entry.name, "made");
+  }
+
+  #special({ frame, entry }: Subject): Special {
+    const { stat } = this.#thread;
+    const linkTarget = stat.type === S_IFLNK ? this.#maker.readLink(frame.sourceFd, entry.name) : undefined;
+    if (stat.type === S_IFLNK && linkTarget === undefined) throw unstable();
+    return { type: stat.type, rdevMajor: stat.rdevMajor, rdevMinor: stat.rdevMinor, linkTarget };
+  }
+
+  /** The first name of a group makes its inode and leaves a holder's name in the store for the others. */
+  #settleHeld(subject: Subject, special: Special, held: Attributes): void {
+    const { ref, session, targetStat, scratch, counters } = this.#thread;
+    const { frame, entry, key, identity, state } = subject;
+    ref.setHeld(groupOf(this.#thread, identity, key, state));
+    const result = session.stat(ref, targetStat);
+    if (result === 0 && this.#maker.isSame(session.directoryOf(ref), Buffer.from(ref.text), special, held)) {
+      session.remember(targetStat);
+      session.table.insert(key, ref, session.found);
+      this.#linker.link(frame, entry, key);
+      return;
+    }
+    if (result === 0) session.discard(ref);
+    else if (result !== -errno.ENOENT) onTarget(result, "statx");
+    const at = this.#maker.special(frame, entry.name, special, held);
+    if (at === undefined) {
+      counters.lostDevices++;
+      return;
+    }
+    counters.createdInodes++;
+    onTarget(
+      this.#thread.sys.statx(at.fd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, targetStat.address),
+      "statx",
+    );
+    session.remember(targetStat);
+    const adopted = session.adopt(ref, at.fd, scratch.at(at.name));
+    if (adopted === -errno.EEXIST) {
+      // Another worker met the group at the same moment: its inode is the group's.
+      this.#maker.unmake(at);
+      onTarget(session.stat(ref, targetStat), "statx");
+      session.remember(targetStat);
+      session.table.insert(key, ref, session.found);
+      this.#linker.link(frame, entry, key);
+      return;
+    }
+    onTarget(adopted, "linkat");
+    session.found.links++;
+    session.table.insert(key, ref, session.found);
+    this.#placer.finish(frame, entry.name, at);
+    this.#thread.tell(frame, entry.name, "made");
+  }
+}

@@ -1,0 +1,64 @@
+import { blake3, type InodeKey, type SourceState } from "../../store/store.ts";
+import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { procPath } from "../tree/apply.ts";
+import { isLasting } from "../tree/identity.ts";
+import { asHeld, type Held } from "../tree/traits.ts";
+import type { Entry, Frame } from "./frame.ts";
+import { momentOf } from "./source-file.ts";
+import type { Thread } from "./thread.ts";
+
+/** A source inode being dealt with. */
+export type Subject = {
+  frame: Frame;
+  entry: Entry;
+  key: InodeKey;
+  state: SourceState;
+  identity: Buffer;
+  group: Buffer | undefined;
+  /** Other names may come. */
+  isShared: boolean;
+};
+
+/** The inode that `thread.stat` describes, under this name. */
+export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: InodeKey): Subject {
+  const { stat, scratch, generations, rules } = thread;
+  const isHome = stat.device === frame.filesystem.device;
+  const identity = isHome ? frame.filesystem.identity : Buffer.alloc(frame.filesystem.identity.length);
+  const generation = isLasting(identity) ? generations.of(frame.sourceFd, scratch.at(entry.name)) : 0;
+  const state = { ino: stat.ino, generation, ...momentOf(stat) };
+  const size = stat.sizeBytes;
+  const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
+  const group = isMergeable ? undefined : groupOf(thread, identity, key, state);
+  return { frame, entry, key, state, identity, group, isShared: stat.nlink > 1 };
+}
+
+/** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */
+export function groupOf(thread: Thread, identity: Buffer, key: InodeKey, state: SourceState): Buffer {
+  const numbers = Buffer.alloc(16);
+  numbers.writeBigUInt64LE(state.ino, 0);
+  numbers.writeUInt32LE(state.generation, 8);
+  numbers.writeUInt32LE(isLasting(identity) ? 0 : key.device, 12);
+  const salt = isLasting(identity) ? identity : thread.rules.runSalt;
+  return blake3(Buffer.concat([salt, numbers])).subarray(0, 8);
+}
+
+/** What the target will hold of these attributes; what is lost is counted. */
+export function heldOf(thread: Thread, attributes: Attributes): Held {
+  const held = asHeld(thread.rules.xattrs ? attributes : { ...attributes, xattrs: [] }, thread.traits);
+  if (held.lostOwner) thread.counters.lostOwners++;
+  thread.counters.lostXattrs += held.lostXattrs;
+  return held;
+}
+
+/** The attributes of a subject that is not opened. */
+export function attributesByName(
+  thread: Thread,
+  { frame, entry }: Subject,
+  which: "all" | "skip xattrs",
+): Attributes {
+  const { stat, xattrs, rules } = thread;
+  if (which === "all" && rules.xattrs) {
+    return readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) });
+  }
+  return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs, xattrs: [] };
+}

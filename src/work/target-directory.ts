@@ -1,0 +1,180 @@
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { procPath } from "../tree/apply.ts";
+import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
+import { Listing } from "../tree/listing.ts";
+import { asHeld } from "../tree/traits.ts";
+import { STORE_NAME } from "../../store/store.ts";
+import { appendAction } from "./actions.ts";
+import { onTarget } from "./errors.ts";
+import { pathOf, type Frame } from "./frame.ts";
+import type { WalkMode } from "./messages.ts";
+import { stagedUpdateName, type Placer } from "./place.ts";
+import { statOpen } from "./source-file.ts";
+import type { Thread } from "./thread.ts";
+
+const STORE_BYTES = Buffer.from(STORE_NAME);
+
+/** The target's side of a directory that is being walked: making, opening, clearing and dressing it. */
+export class TargetDirectory {
+  readonly #thread: Thread;
+  readonly #placer: Placer;
+
+  constructor(thread: Thread, placer: Placer) {
+    this.#thread = thread;
+    this.#placer = placer;
+  }
+
+  /** An earlier run began this directory: what it may have set must not get in the way of making entries. */
+  prepareRefill(frame: Frame): void {
+    const { sys, scratch } = this.#thread;
+    sys.fremovexattr(frame.targetFd, scratch.text("system.posix_acl_default"));
+    if (!this.#thread.traits.isRoot) onTarget(sys.fchmod(frame.targetFd, 0o700), "fchmod");
+  }
+
+  makeSubdirectories(frame: Frame): void {
+    const { sys, scratch } = this.#thread;
+    frame.subdirectories = frame.subdirectories.filter((name) =>
+      this.#thread.attempt(frame, name, () => {
+        let made = sys.mkdirat(frame.targetFd, scratch.at(name), 0o700);
+        if (made === -errno.EEXIST && !this.#isTargetDirectory(frame, name)) {
+          this.#placer.clear(frame, name);
+          made = sys.mkdirat(frame.targetFd, scratch.at(name), 0o700);
+        }
+        if (made !== -errno.EEXIST) onTarget(made, "mkdirat");
+        if (made === 0) frame.fresh?.add(name.toString("latin1"));
+        this.#thread.tell(frame, name, "directory");
+      }),
+    );
+  }
+
+  #isTargetDirectory(frame: Frame, name: Buffer): boolean {
+    const { sys, scratch, targetStat } = this.#thread;
+    const result = sys.statx(frame.targetFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
+    return result === 0 && targetStat.isDirectory;
+  }
+
+  /** What an earlier, unfinished run staged and the source does not have (any more). */
+  removeStale(frame: Frame): void {
+    this.#eachTargetName(frame, (name) => {
+      if (!this.#isInSource(frame, name)) this.#placer.clear(frame, name);
+    });
+  }
+
+  planRemovals(frame: Frame): void {
+    const { filter, sys } = this.#thread;
+    this.#eachTargetName(frame, (name) => {
+      if (frame.name.length === 0 && frame.parent === undefined && name.equals(STORE_BYTES)) return;
+      if (this.#isInSource(frame, name)) return;
+      const kind = this.#isTargetDirectory(frame, name) ? "directory" : "other";
+      if (filter?.protects(pathOf(frame, name), kind) === true) return;
+      this.#placer.lookAt(frame, name);
+      const oldIno = this.#thread.targetStat.ino;
+      appendAction(sys, frame.actionsFd, {
+        type: "remove",
+        unit: frame.unit,
+        directory: pathOf(frame),
+        name,
+        oldIno,
+      });
+    });
+  }
+
+  #eachTargetName(frame: Frame, visit: (name: Buffer) => void): void {
+    const listing = new Listing(this.#thread.sys);
+    onTarget(this.#thread.sys.lseek(frame.targetFd, 0, 0), "lseek");
+    const names: Buffer[] = [];
+    while (onTarget(listing.read(frame.targetFd), "getdents64") > 0)
+      while (listing.next()) names.push(listing.copyName());
+    for (const name of names)
+      this.#thread.attempt(frame, name, () => {
+        visit(name);
+      });
+  }
+
+  #isInSource(frame: Frame, name: Buffer): boolean {
+    const { sys, scratch, stat } = this.#thread;
+    const result = sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
+    if (result === -errno.ENOENT) return false;
+    if (result < 0) return true;
+    const { filter } = this.#thread;
+    if (frame.mode !== "refill" || filter === undefined) return true;
+    return filter.takes(pathOf(frame, name), stat.isDirectory ? "directory" : "other");
+  }
+
+  /** Gives the directory its metadata; of a published one, plans that where it differs. */
+  finish(frame: Frame): void {
+    const wanted = this.#sourceAttributes(frame.sourceFd);
+    if (this.#placer.isPublished(frame)) {
+      const { targetStat, xattrs, sys } = this.#thread;
+      onTarget(this.#statTarget(frame.targetFd), "statx");
+      const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });
+      if (!sameAttributes(wanted, actual)) {
+        appendAction(sys, frame.actionsFd, {
+          type: "attributes",
+          unit: frame.unit,
+          directory: pathOf(frame),
+        });
+      }
+      return;
+    }
+    const { setter, traits, counters } = this.#thread;
+    if (frame.mode === "refill") setter.removeOtherXattrs({ fd: frame.targetFd }, wanted);
+    const locksOut = !traits.isRoot && (wanted.mode & 0o700) !== 0o700;
+    if (locksOut) this.#thread.setModeLater(frame, wanted.mode);
+    const mode = locksOut ? wanted.mode | 0o700 : wanted.mode;
+    counters.lostXattrs += setter.toDescriptor(frame.targetFd, { ...wanted, mode }, undefined);
+  }
+
+  #statTarget(fd: number): number {
+    const { sys, scratch, targetStat } = this.#thread;
+    return sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, targetStat.address);
+  }
+
+  #sourceAttributes(fd: number): Attributes {
+    const { openStat, xattrs, rules, traits, counters } = this.#thread;
+    statOpen(this.#thread, fd, openStat);
+    const read = readAttributes(openStat, xattrs, { fd });
+    const held = asHeld(rules.xattrs ? read : { ...read, xattrs: [] }, traits);
+    if (held.lostOwner) counters.lostOwners++;
+    counters.lostXattrs += held.lostXattrs;
+    return held.attributes;
+  }
+
+  /** A directory that cannot be read is made, empty, with the metadata that its name tells. */
+  dressUnreadable(frame: Frame, name: Buffer): void {
+    const { sys, scratch, stat, xattrs, setter, traits } = this.#thread;
+    if (
+      sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 ||
+      !stat.isDirectory
+    )
+      return;
+    const wanted = asHeld(
+      readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, name) }),
+      traits,
+    ).attributes;
+    setter.toName(frame.targetFd, name, stat.type, wanted);
+  }
+
+  open(frame: Frame, name: Buffer): { targetFd: number; mode: WalkMode } {
+    const { sys, scratch, control, stagingFd } = this.#thread;
+    const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+    const open = (dirFd: number, at: Buffer): number => sys.openat(dirFd, scratch.at(at), flags, 0);
+    const found = open(frame.targetFd, name);
+    if (frame.mode !== "update") {
+      const mode = frame.fresh?.has(name.toString("latin1")) === true ? "fill" : frame.mode;
+      return { targetFd: onTarget(found, "openat"), mode };
+    }
+    if (found >= 0) return { targetFd: found, mode: "update" };
+    if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
+      onTarget(found, "openat");
+    this.#placer.lookAt(frame, name);
+    const oldIno = found === -errno.ENOENT ? 0n : this.#thread.targetStat.ino;
+    const serial = control.nextSerial();
+    const staged = Buffer.from(stagedUpdateName(serial));
+    onTarget(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat");
+    const directory = pathOf(frame);
+    appendAction(sys, frame.actionsFd, { type: "put", unit: frame.unit, directory, name, serial, oldIno });
+    return { targetFd: onTarget(open(stagingFd, staged), "openat"), mode: "fill" };
+  }
+}
