@@ -30,7 +30,7 @@ export async function main(argv: string[], wiring: Wiring = {}): Promise<void> {
 }
 
 async function run(options: CommandOptions, wiring: Wiring & { version: string }): Promise<number> {
-  checkPlatform(process.platform);
+  checkPlatform(process.platform, process.arch);
   const reporter = open(options);
   const signals = listenForSignals(reporter);
   const context = { reporter, stop: signals.stop, sysModule: wiring.sysModule, version: wiring.version };

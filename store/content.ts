@@ -100,14 +100,15 @@ export class ContentMover {
     return hasher.finish();
   }
 
-  /** Filesystems without SEEK_DATA answer EINVAL: then all is data, and zero blocks are looked for instead. */
+  /** Filesystems without SEEK_DATA answer EINVAL: then all is data. */
   #segment(fd: number, start: number, sizeBytes: number): Segment {
     const window = Math.min(sizeBytes, start + DROP_BEHIND_BYTES);
     const data = this.#sys.lseek(fd, start, SEEK_DATA);
     if (data === -errno.ENXIO) return { start, end: sizeBytes, isData: false };
-    if (data < 0) return { start, end: window, isData: true };
+    if (data === -errno.EINVAL || data === -errno.EOPNOTSUPP) return { start, end: window, isData: true };
+    check(data, "read");
     if (data > start) return { start, end: Math.min(data, sizeBytes), isData: false };
-    const hole = this.#sys.lseek(fd, start, SEEK_HOLE);
+    const hole = check(this.#sys.lseek(fd, start, SEEK_HOLE), "read");
     return { start, end: hole <= start ? window : Math.min(hole, window), isData: true };
   }
 

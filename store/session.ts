@@ -140,7 +140,8 @@ export class StoreSession {
     found.inoHigh = stat.inoHigh;
     found.ino = stat.ino;
     found.links = stat.nlink;
-    found.sizeBytes = stat.sizeBytes;
+    // A symlink has no content of its own: what it would take to copy its names is not counted either.
+    found.sizeBytes = stat.isRegular ? stat.sizeBytes : 0;
     found.mtimeNs = stat.mtimeNs;
   }
 

@@ -1,4 +1,4 @@
-import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
+import { AT_FDCWD, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
 import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
 import { ensureDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
@@ -9,7 +9,9 @@ import { Index } from "./index/index.ts";
 import { InodeTable } from "./inode-table.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
-import { RECORD_BYTES } from "./record.ts";
+import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
+import { REF_BYTES } from "./ref.ts";
+import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
 import type { StoreShared } from "./session.ts";
 
@@ -20,6 +22,8 @@ export { ContentMover, SMALL_BYTES, type ContentMeter } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
 export { blake3, DIGEST_BYTES } from "./hash/blake3.ts";
 export { Ref } from "./ref.ts";
+export { Ledger } from "./index/ledger.ts";
+export { StoreView, ensureIndex } from "./store-view.ts";
 export { StoreSession, type StoreShared } from "./session.ts";
 export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
@@ -232,10 +236,10 @@ function ownIndexPath(kernel: Kernel, storeFd: number): string {
   return `/proc/self/fd/${String(storeFd)}/${names.index}`;
 }
 
-/** An index that cannot be opened is thrown away: it only ever saved reads (P9). */
+/** An index that cannot be opened or read is thrown away: it only ever saved reads (P9). */
 function openIndex(kernel: Kernel, path: string): Index {
   try {
-    return Index.open(path, "write");
+    return openSoundIndex(kernel, path);
   } catch (cause) {
     try {
       discardIndex(kernel, path);
@@ -246,6 +250,28 @@ function openIndex(kernel: Kernel, path: string): Index {
         cause,
       });
     }
+  }
+}
+
+function openSoundIndex(kernel: Kernel, path: string): Index {
+  if (!isSoundIn(kernel, path)) throw new Error("the index is damaged");
+  const index = Index.open(path, "write");
+  // Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run.
+  index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
+  index.object(Buffer.alloc(REF_BYTES));
+  index.hasSize(0);
+  index.refresh();
+  return index;
+}
+
+function isSoundIn(kernel: Kernel, path: string): boolean {
+  const { sys, scratch } = kernel;
+  const directory = sys.openat(AT_FDCWD, scratch.text(path), sys.O_DIRECTORY | O_CLOEXEC, 0);
+  if (directory < 0) return true;
+  try {
+    return looksSound(kernel, directory);
+  } finally {
+    sys.close(directory);
   }
 }
 

@@ -120,10 +120,10 @@ function checkEncoding(argv: readonly string[]): void {
   );
 }
 
-export function checkPlatform(platform: string): void {
-  if (platform === "linux") return;
+export function checkPlatform(platform: string, architecture: string): void {
+  if (platform === "linux" && (architecture === "x64" || architecture === "arm64")) return;
   throw usageError(
-    `dedupe works on Linux only, and this is ${platform}`,
+    `dedupe works on Linux (x64, arm64) only, and this is ${platform} (${architecture})`,
     "Run it where both drives are mounted.",
   );
 }

@@ -8,6 +8,7 @@ import type { SysFactory } from "../sys/sys.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { readMounts } from "../tree/mounts.ts";
+import { pathOfDescriptor } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import type { WorkRules } from "../work/messages.ts";
@@ -19,6 +20,7 @@ import type { CommandContext } from "./context.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { openRoots, warnings, type Root } from "./preflight.ts";
+import { refuseReadOnlySource } from "./read-only-source.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
@@ -27,6 +29,8 @@ const PROGRESS_MS = 200;
 export type Tally = {
   states: Record<UnitState, number>;
   done: number;
+  /** Units without a failure. */
+  whole: Set<number>;
   failures: number;
   /** The unit most recently begun. */
   current: Buffer;
@@ -36,6 +40,9 @@ export type Tally = {
 
 /** Everything a migrate has open. */
 export type MigrateRun = {
+  kernel: Kernel;
+  roots: { sourceFd: number; targetFd: number; sourceDevice: number };
+  filter: FilterRules | undefined;
   options: MigrateOptions;
   plan: UnitPlan;
   store: Store;
@@ -66,6 +73,7 @@ type Begun = Pick<Parts, "kernel" | "sysModule" | "filter" | "workers">;
 async function openWith(begun: Begun, options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
   const { kernel, filter } = begun;
   const { source, target } = openRoots(kernel, options.source, options.target);
+  refuseReadOnlySource(kernel, source, options);
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
@@ -74,11 +82,11 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   return startRun({ ...begun, options, context, source, target, plan, ...opened });
 }
 
-function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
+export function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
   return { type: "start", command: "migrate", source, target, jobs, dryRun } as const;
 }
 
-async function openKernel(sysModule: URL | undefined): Promise<{ kernel: Kernel; sysModule: string }> {
+export async function openKernel(sysModule: URL | undefined): Promise<{ kernel: Kernel; sysModule: string }> {
   const url = sysModule ?? new URL("../sys/linux.js", import.meta.url);
   const factory =
     sysModule === undefined ? openLinux : ((await import(url.href)) as { openSys: SysFactory }).openSys;
@@ -87,7 +95,7 @@ async function openKernel(sysModule: URL | undefined): Promise<{ kernel: Kernel;
   return { kernel: { sys, scratch: new Scratch(sys) }, sysModule: url.href };
 }
 
-function planSource(
+export function planSource(
   kernel: Kernel,
   source: Root,
   options: MigrateOptions,
@@ -97,6 +105,7 @@ function planSource(
   const plan = planUnits(kernel, source.fd, {
     isSnapshot: options.snapshotsGlob === undefined ? undefined : snapshotMatcher(options.snapshotsGlob),
     takes: (path) => path.toString("latin1") !== STORE_NAME && (filter?.takes(path, "directory") ?? true),
+    oneFileSystem: options.oneFileSystem,
   });
   return plan;
 }
@@ -119,10 +128,14 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const { kernel, options, source, target, plan, store, traits } = parts;
   const roots = { sourceFd: source.fd, targetFd: target.fd, sourceDevice: source.device };
   const { stagingFd } = store.directories;
-  const publisher = new Publisher(kernel, { ...roots, stagingFd }, traits, options);
+  const publisher = new Publisher(kernel, { ...roots, stagingFd }, traits, {
+    ...options,
+    filter: parts.filter,
+  });
   const tally: Tally = {
     states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
     done: 0,
+    whole: new Set(),
     failures: 0,
     current: Buffer.alloc(0),
     peakRssAnonBytes: rssAnonBytes(kernel),
@@ -137,6 +150,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };
   };
   return {
+    ...{ kernel, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
     reportProgress: () => reportProgress(parts, tally, counters),
     close: async () => {
@@ -146,7 +160,10 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   };
 }
 
-function migrationListener({ plan, context }: Parts, tally: Tally): MigrationListener {
+export function migrationListener(
+  { plan, context }: Pick<Parts, "plan" | "context">,
+  tally: Tally,
+): MigrationListener {
   const { reporter } = context;
   const total = plan.units.length;
   const pathOf = (unit: number): Buffer => plan.units[unit]?.path ?? Buffer.alloc(0);
@@ -157,6 +174,7 @@ function migrationListener({ plan, context }: Parts, tally: Tally): MigrationLis
     unit: ({ unit, state, names, failures }) => {
       tally.done++;
       tally.states[state]++;
+      if (state !== "incomplete") tally.whole.add(unit);
       reporter.emit({
         type: "snapshot",
         path: pathOf(unit),
@@ -192,8 +210,8 @@ function poolListener(reporter: Reporter, migration: Migration): PoolListener {
 }
 
 /** Emits progress until the function it returns is called. */
-function reportProgress(
-  { kernel, plan, context }: Parts,
+export function reportProgress(
+  { kernel, plan, context }: Pick<Parts, "kernel" | "plan" | "context">,
   tally: Tally,
   counters: () => Counters,
 ): () => void {
@@ -215,7 +233,13 @@ function reportProgress(
   };
 }
 
-function workRules({ kernel, options, source, target, filter }: Parts): WorkRules {
+export function workRules({
+  kernel,
+  options,
+  source,
+  target,
+  filter,
+}: Pick<Parts, "kernel" | "options" | "source" | "target" | "filter">): WorkRules {
   return {
     ...options,
     filter,
@@ -229,7 +253,8 @@ function workRules({ kernel, options, source, target, filter }: Parts): WorkRule
 
 /** A file bind-mounted over another shows the covered inode's number in its directory. */
 function hasFileMounts(kernel: Kernel, source: Root): boolean {
-  const prefix = source.path.replace(/\/*$/, "/");
+  // As the mount table names it: the user may have named it relatively, or through a symlink.
+  const prefix = (pathOfDescriptor(kernel, source.fd) ?? source.path).replace(/\/*$/, "/");
   const { sys, scratch } = kernel;
   return readMounts(kernel).some(({ point }) => {
     if (!point.startsWith(prefix)) return false;

@@ -1,10 +1,20 @@
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
 import type { RunOutcome, Summary } from "../report/events.ts";
-import type { Ending } from "./migrate.ts";
+import type { StopSignal } from "./context.ts";
 import type { MigrateRun } from "./migrate-run.ts";
 
+/** What ended the run early: a signal, or a failure of the target or source as a whole. */
+export type Ending =
+  { type: "finished" } | { type: "stopped"; signal: StopSignal } | { type: "failed"; error: Error };
+
+/** What a summary tells of: a run, or a survey of one. */
+export type Summarised = Pick<MigrateRun, "options" | "plan" | "tally" | "counters"> & {
+  traits: Pick<MigrateRun["traits"], "linkLimit">;
+  migration: Pick<MigrateRun["migration"], "heldDeletes">;
+};
+
 /** The closing report: what was done, what is left, and with which code the program ends. */
-export function summarise(run: MigrateRun, end: { ending: Ending; elapsedMs: number }): Summary {
+export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: number }): Summary {
   const { options, plan, tally, traits } = run;
   const { states } = tally;
   const counters = run.counters();
@@ -27,7 +37,7 @@ export function summarise(run: MigrateRun, end: { ending: Ending; elapsedMs: num
   };
 }
 
-function outcomeOf(run: MigrateRun, ending: Ending): RunOutcome {
+function outcomeOf(run: Summarised, ending: Ending): RunOutcome {
   if (ending.type !== "finished") return ending.type;
   const counters = run.counters();
   const isLossy = counters.lostOwners + counters.lostXattrs + counters.lostDevices > 0;

@@ -1,19 +1,27 @@
 import type { MigrateOptions } from "../options.ts";
 import type { Summary } from "../report/events.ts";
-import type { CommandContext, StopReason, StopSignal } from "./context.ts";
+import type { CommandContext, StopReason } from "./context.ts";
+import { dryRun } from "./migrate-dry-run.ts";
+import { finishInterruptedRemoval, removeSource } from "./migrate-remove.ts";
 import { openRun, type MigrateRun } from "./migrate-run.ts";
-import { summarise } from "./migrate-summary.ts";
+import { summarise, type Ending } from "./migrate-summary.ts";
+import { preflightRefusal } from "./preflight.ts";
 
 /**
  * `dedupe migrate`: the contents of the source appear in the target, linked as they were, merged where identical.
  * @returns the exit code. @throws DedupeError before anything was done
  */
 export async function migrate(options: MigrateOptions, context: CommandContext): Promise<number> {
+  if (options.dryRun) return dryRun(options, context);
   const started = performance.now();
-  const run = await openRun(options, context);
+  const run = await openRun(options, context).catch((error: unknown) => {
+    throw preflightRefusal(error);
+  });
   let summary: Summary;
   try {
-    const ending = await copyAll(run, context);
+    finishInterruptedRemoval(run);
+    const copied = await copyAll(run, context);
+    const ending = copied.type === "finished" ? await removeSource(run, context) : copied;
     summary = summarise(run, { ending, elapsedMs: performance.now() - started });
   } finally {
     await run.close();
@@ -21,10 +29,6 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
   context.reporter.emit(summary);
   return summary.exitCode;
 }
-
-/** What ended the run early: a signal, or a failure of the target or source as a whole. */
-export type Ending =
-  { type: "finished" } | { type: "stopped"; signal: StopSignal } | { type: "failed"; error: Error };
 
 /** Builds and publishes every unit, then the containers' metadata, then makes it all durable. */
 async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Promise<Ending> {

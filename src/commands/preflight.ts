@@ -84,6 +84,16 @@ export function targetRefusal(error: unknown, target: string): Error {
   return new DedupeError("TARGET_UNUSABLE", `the target ${target} ${what}`, { hint, cause: error });
 }
 
+/** What failed where no failure is expected, such as fstatfs of a root: still a sentence, and no bug of ours. */
+export function preflightRefusal(error: unknown): unknown {
+  if (!isSysError(error)) return error;
+  const about = error.path.length === 0 ? "" : ` (${error.path.toString()})`;
+  return new DedupeError("PREFLIGHT", `source and target cannot be examined: ${error.message}${about}`, {
+    hint: "Check the drives and their file systems, then run the same command again.",
+    cause: error,
+  });
+}
+
 export function noHardLinks(target: string, type: string, cause: unknown): DedupeError {
   return new DedupeError(
     "NO_HARD_LINKS",

@@ -59,6 +59,10 @@ function defaults(source: string, target: string): MigrateOptions {
 function checkTogether(options: MigrateOptions): void {
   if (options.minSizeBytes > options.maxSizeBytes) throw usageError("--min-size is larger than --max-size");
   if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  if (options.delete && options.removeSourceFiles)
+    throw usageError(
+      "--delete and --remove-source-files contradict each other: a run after the move would delete what was moved",
+    );
   if (!options.delete && options.forceDelete)
     throw usageError("--force-delete means nothing without --delete");
   if (!options.delete && options.maxDelete !== undefined)

@@ -53,6 +53,7 @@ function rows(summary: Summary, reasons: ReasonCounts): Row[] {
     ["saved", savedText(summary)],
     ["link limit", siblingsText(summary)],
     [summary.dryRun ? "would remove" : "removed", deletedText(summary)],
+    ["moved", movedText(summary)],
     ["not kept", lostText(summary)],
     ["skipped", skippedText(summary.failures, reasons)],
   ];
@@ -105,6 +106,11 @@ function deletedText({ deletedNames }: Summary): string {
   return deletedNames === 0 ? "" : `${formatQuantity(deletedNames, "name")} that the source no longer has`;
 }
 
+function movedText({ removedSourceNames }: Summary): string {
+  if (removedSourceNames === 0) return "";
+  return `${formatQuantity(removedSourceNames, "name")} removed from the source, each read back from the target first`;
+}
+
 /** One line for all that an ordinary user may not set: a million foreign files are no reason for a million lines. */
 function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
   const parts = [
@@ -132,7 +138,7 @@ function whatNext(summary: Summary): string[] {
   if (summary.dryRun) return ["Run the same command without --dry-run to do it."];
   switch (summary.outcome) {
     case "complete":
-      return [...safeToUnplug(summary), ...compareWithSource(summary), ...aboutDeleting(summary)];
+      return [...safeToUnplug(summary), ...compareOrClear(summary), ...aboutDeleting(summary)];
     case "partial":
       return [...safeToUnplug(summary), ...retry(summary), ...aboutDeleting(summary)];
     case "failed":
@@ -143,6 +149,20 @@ function whatNext(summary: Summary): string[] {
 
 function safeToUnplug({ target }: Summary): string[] {
   return [formatText(`Everything copied is on the disk: ${target} is safe to unmount and unplug.`)];
+}
+
+function compareOrClear(summary: Summary): string[] {
+  return summary.removedSourceNames > 0 ? afterMove(summary) : compareWithSource(summary);
+}
+
+/** Of a source that was emptied, comparing would only show that. */
+function afterMove({ source }: Summary): string[] {
+  const root = quoteForShell(source);
+  return [
+    "Next: the source has its directories still. Those that are empty go with:",
+    `  find ${root} -mindepth 1 -type d -empty -delete`,
+    "Never run with --delete from this source again: it would delete what was moved.",
+  ];
 }
 
 /** Here `dedupe verify` belongs as soon as it exists. */

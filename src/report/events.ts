@@ -30,6 +30,8 @@ export type Counters = {
   siblings: number;
   /** Names removed from the target by --delete. */
   deletedNames: number;
+  /** Names removed from the source by --remove-source-files. */
+  removedSourceNames: number;
   /** Entries that could not be handled; each has had its own `failure` event. */
   failures: number;
   /** Attributes an ordinary user or the target filesystem could not keep, by kind. */
@@ -131,6 +133,7 @@ export const zeroCounters = (): Counters => ({
   mergedBytes: 0,
   siblings: 0,
   deletedNames: 0,
+  removedSourceNames: 0,
   failures: 0,
   lostOwners: 0,
   lostXattrs: 0,

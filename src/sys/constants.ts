@@ -34,10 +34,6 @@ const perArchitecture: Record<"x64" | "arm64", Architecture> = {
   },
 };
 
-export function isSupported(platform: string, architecture: string): boolean {
-  return platform === "linux" && architecture in perArchitecture;
-}
-
 /** The constants of this machine; arm64's where it is neither (the program has refused to run by then). */
 export function architectureConstants(architecture: string): Architecture {
   return architecture === "x64" ? perArchitecture.x64 : perArchitecture.arm64;
@@ -46,16 +42,13 @@ export function architectureConstants(architecture: string): Architecture {
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
-export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
-export const AT_STATX_DONT_SYNC = 0x4000;
 
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
-export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_NOATIME = 0o1000000;
@@ -71,31 +64,24 @@ export const SEEK_END = 2;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 
+export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
-export const POSIX_FADV_SEQUENTIAL = 2;
 export const POSIX_FADV_DONTNEED = 4;
 
 export const STATX_BASIC_STATS = 0x7ff;
 
 export const S_IFMT = 0o170000;
-export const S_IFSOCK = 0o140000;
 export const S_IFLNK = 0o120000;
 export const S_IFREG = 0o100000;
 export const S_IFBLK = 0o060000;
 export const S_IFDIR = 0o040000;
 export const S_IFCHR = 0o020000;
-export const S_IFIFO = 0o010000;
 
 export const DT_UNKNOWN = 0;
-export const DT_FIFO = 1;
-export const DT_CHR = 2;
 export const DT_DIR = 4;
-export const DT_BLK = 6;
 export const DT_REG = 8;
-export const DT_LNK = 10;
-export const DT_SOCK = 12;
 
 /** include/uapi/linux/fs.h */
 export const FICLONE = 0x40049409;

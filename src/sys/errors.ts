@@ -4,8 +4,6 @@ import { constants } from "node:os";
 export const errno = constants.errno;
 /** Not in Node's table. */
 export const EUCLEAN = 117;
-export const ENOKEY = 126;
-export const EHWPOISON = 133;
 
 const names = new Map<number, string>(Object.entries(errno).map(([name, number]) => [number, name]));
 names.set(EUCLEAN, "EUCLEAN");

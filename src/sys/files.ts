@@ -1,14 +1,23 @@
-import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } from "./constants.ts";
+import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_NOATIME, O_RDONLY, O_WRONLY } from "./constants.ts";
 import { SysError, check, errno } from "./errors.ts";
 import type { Scratch } from "./scratch.ts";
 import type { Stat } from "./stat.ts";
-import type { Sys } from "./sys.ts";
+import type { Address, Sys } from "./sys.ts";
 
 /** include/uapi/linux/limits.h, with the NUL. */
 const PATH_MAX = 4096;
 
 /** A thread's kernel with room for strings. */
 export type Kernel = { sys: Sys; scratch: Scratch };
+
+/**
+ * Opens without touching the atime where that is allowed: of others' files it is not, for an ordinary user (P1).
+ * @returns a descriptor or -errno.
+ */
+export function openQuietly(sys: Sys, dirFd: number, name: Address, flags: number): number {
+  const fd = sys.openat(dirFd, name, flags | O_NOATIME, 0);
+  return fd === -errno.EPERM ? sys.openat(dirFd, name, flags, 0) : fd;
+}
 
 /** Opens a directory without following a symlink in its place. @throws SysError */
 export function openDirectory({ sys, scratch }: Kernel, dirFd: number, name: Buffer | string): number {
@@ -20,7 +29,7 @@ export function openDirectory({ sys, scratch }: Kernel, dirFd: number, name: Buf
 export function openRoot({ sys, scratch }: Kernel, path: string): number {
   if (Buffer.byteLength(path) >= PATH_MAX) throw new SysError("openat", errno.ENAMETOOLONG, path);
   const flags = O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC;
-  return check(sys.openat(AT_FDCWD, scratch.text(path), flags, 0), "openat", path);
+  return check(openQuietly(sys, AT_FDCWD, scratch.text(path), flags), "openat", path);
 }
 
 /** Makes a private directory unless it is there, and opens it. @throws SysError */
@@ -46,6 +55,13 @@ export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string):
   } finally {
     sys.close(fd);
   }
+}
+
+/** Up to `sizeBytes` from `offset` on; fewer at the end of the file. @throws SysError */
+export function readAt({ sys }: Kernel, fd: number, offset: number, sizeBytes: number): Buffer {
+  const memory = sys.allocate(sizeBytes);
+  const got = check(sys.pread(fd, memory.address, sizeBytes, offset), "read");
+  return Buffer.from(memory.bytes.subarray(0, got));
 }
 
 /** Writes a small file so that a power cut leaves the old one or the new one, whole. @throws SysError */

@@ -1,4 +1,3 @@
-import { errno } from "../sys/errors.ts";
 import type { Address, Memory, Sys } from "../sys/sys.ts";
 
 const BUFFER_BYTES = 1 << 16;
@@ -30,8 +29,7 @@ export class Listing {
     const got = this.#sys.getdents64(fd, this.#memory.address, BUFFER_BYTES);
     this.#end = Math.max(0, got);
     this.#next = 0;
-    // A directory removed while it is read has no more entries.
-    return got === -errno.ENOENT ? 0 : got;
+    return got;
   }
 
   /** Steps to the next entry in the buffer, "." and ".." left out; false when it is used up. */

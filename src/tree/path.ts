@@ -1,6 +1,6 @@
 import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 
 const SLASH = 0x2f;
@@ -31,10 +31,10 @@ export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
 export function openBelow({ sys, scratch }: Kernel, rootFd: number, path: Buffer): number {
   const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
   // Not dup: the copy would share the position of a directory that is being read.
-  let fd = sys.openat(rootFd, scratch.text("."), flags, 0);
+  let fd = openQuietly(sys, rootFd, scratch.text("."), flags);
   for (const part of componentsOf(path)) {
     if (fd < 0) return fd;
-    const next = sys.openat(fd, scratch.at(part), flags, 0);
+    const next = openQuietly(sys, fd, scratch.at(part), flags);
     sys.close(fd);
     fd = next;
   }

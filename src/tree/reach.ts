@@ -23,7 +23,10 @@ function placesBelow(kernel: Kernel, mounts: readonly Mount[], fd: number): Plac
   const own = placeOf(kernel, mounts, fd);
   const path = pathOfDescriptor(kernel, fd);
   const mounted = mounts.filter(({ point }) => path !== undefined && isPathWithin(point, path));
-  return [...(own === undefined ? [] : [own]), ...mounted.map(({ device, root }) => ({ device, path: root }))];
+  return [
+    ...(own === undefined ? [] : [own]),
+    ...mounted.map(({ device, root }) => ({ device, path: root })),
+  ];
 }
 
 function placeOf(kernel: Kernel, mounts: readonly Mount[], fd: number): Place | undefined {

@@ -1,6 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
-import { check } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
+import { check, isSysError, errno } from "../sys/errors.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { Listing } from "./listing.ts";
 
@@ -18,7 +18,11 @@ export type PlanRules = {
   isSnapshot: ((path: Buffer) => boolean) | undefined;
   /** What the filters leave. */
   takes: (path: Buffer) => boolean;
+  /** Nothing is looked for beyond a mount point. */
+  oneFileSystem?: boolean;
 };
+
+const LOST_AND_FOUND = Buffer.from("lost+found");
 
 /** Snapshots lie at most this far below the root (Back In Time: backintime/host/user/profile/date). */
 const DEPTH_MOST = 5;
@@ -38,7 +42,7 @@ export function looksLikeSnapshot(name: Buffer): boolean {
   return numbered.test(text) || dated.test(text);
 }
 
-type Child = { name: Buffer; path: Buffer; mtimeNs: bigint };
+type Child = { name: Buffer; path: Buffer; mtimeNs: bigint; device: number };
 
 /** Finds the units below a root: snapshots newest first, then other directories, then loose names. @throws SysError for the root itself */
 export function planUnits(kernel: Kernel, rootFd: number, rules: PlanRules): UnitPlan {
@@ -59,6 +63,16 @@ function compareNames(a: Buffer, b: Buffer): number {
   return numberOf(a) - numberOf(b) || a.compare(b);
 }
 
+/** What cannot be read holds no snapshots; that it cannot is found and listed when it is walked. */
+function orNone<T>(read: () => T[]): T[] {
+  try {
+    return read();
+  } catch (error) {
+    if (!isSysError(error)) throw error;
+    return [];
+  }
+}
+
 class Planner {
   readonly units: Unit[] = [];
   readonly containers: Buffer[] = [];
@@ -77,7 +91,8 @@ class Planner {
   container(fd: number, path: Buffer, depth: number): void {
     this.containers.push(path);
     this.units.push({ type: "loose", path, mtimeNs: 0n });
-    const children = this.#children(fd, path);
+    // The root must be readable. Of a container below, the walk of its loose names will say that it is not.
+    const children = depth === 0 ? this.#children(fd, path) : orNone(() => this.#children(fd, path));
     const snapshots = this.#snapshotsAmong(fd, children);
     for (const child of children) {
       if (snapshots.has(child))
@@ -88,7 +103,8 @@ class Planner {
 
   /** A directory that is no snapshot: a container when there are snapshots below it, else a unit. */
   #other(parentFd: number, child: Child, depth: number): void {
-    const fd = this.#open(parentFd, child.name);
+    const isBeyond = this.#rules.oneFileSystem === true && child.device !== this.#deviceOf(parentFd, ".");
+    const fd = isBeyond ? -1 : this.#open(parentFd, child.name);
     if (fd < 0) {
       this.units.push({ type: "directory", path: child.path, mtimeNs: child.mtimeNs });
       return;
@@ -100,7 +116,7 @@ class Planner {
 
   #holdsSnapshots(fd: number, path: Buffer, depth: number): boolean {
     if (depth >= DEPTH_MOST || ++this.#looked > LOOKED_MOST) return false;
-    const children = this.#children(fd, path);
+    const children = orNone(() => this.#children(fd, path));
     if (this.#snapshotsAmong(fd, children).size > 0) return true;
     return children.some((child) => {
       const childFd = this.#open(fd, child.name);
@@ -137,7 +153,7 @@ class Planner {
   #sample(leftFd: number, rightFd: number): boolean {
     const budget = { names: SAMPLED_NAMES, files: SAMPLED_FILES };
     const visit = (left: number, right: number): boolean => {
-      const entries = this.#list(left, budget.names);
+      const entries = orNone(() => this.#list(left, budget.names));
       budget.names -= entries.length;
       for (const { name, type } of entries) {
         if (budget.files <= 0) return false;
@@ -169,15 +185,35 @@ class Planner {
     const children: Child[] = [];
     for (const { name, type } of this.#list(fd, Infinity)) {
       if (type !== DT_DIR && type !== DT_UNKNOWN) continue;
-      if (
-        sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address) < 0 ||
-        !this.#stat.isDirectory
-      )
-        continue;
+      // One that cannot be looked at stays in the plan: it fails there by name, and is not forgotten.
+      const isSeen = sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address) === 0;
+      if (isSeen && !this.#stat.isDirectory) continue;
       const childPath = path.length === 0 ? name : Buffer.concat([path, Buffer.from("/"), name]);
-      if (this.#rules.takes(childPath)) children.push({ name, path: childPath, mtimeNs: this.#stat.mtimeNs });
+      const mtimeNs = isSeen ? this.#stat.mtimeNs : 0n;
+      const device = isSeen ? this.#stat.device : -1;
+      if (this.#rules.takes(childPath) && !this.#isOfMkfs(fd, path, name)) {
+        children.push({ name, path: childPath, mtimeNs, device });
+      }
     }
     return children.sort((a, b) => a.name.compare(b.name));
+  }
+
+  /** The lost+found of a mount point, unless it holds something. */
+  #isOfMkfs(parentFd: number, parent: Buffer, name: Buffer): boolean {
+    if (!name.equals(LOST_AND_FOUND)) return false;
+    if (parent.length > 0 && this.#deviceOf(parentFd, "..") === this.#deviceOf(parentFd, ".")) return false;
+    const fd = this.#open(parentFd, name);
+    if (fd < 0) return fd === -errno.EACCES;
+    const isEmpty = this.#list(fd, 1).length === 0;
+    this.#kernel.sys.close(fd);
+    return isEmpty;
+  }
+
+  /** st_dev of a name, -1 where it cannot be looked at. */
+  #deviceOf(dirFd: number, name: string): number {
+    const { sys, scratch } = this.#kernel;
+    const stat = new Stat(sys);
+    return sys.statx(dirFd, scratch.text(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 ? -1 : stat.device;
   }
 
   #list(fd: number, most: number): { name: Buffer; type: number }[] {
@@ -192,6 +228,6 @@ class Planner {
 
   #open(parentFd: number, name: Buffer): number {
     const { sys, scratch } = this.#kernel;
-    return sys.openat(parentFd, scratch.at(name), sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
+    return openQuietly(sys, parentFd, scratch.at(name), sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC);
   }
 }

@@ -40,7 +40,7 @@ export type TargetTraits = {
  * Links that one inode may have, by filesystem type: a hint for headroom only, EMLINK is the truth. Measured on
  * ext4 (which also serves ext3) and btrfs; others are taken as unlimited until they say EMLINK.
  */
-const linkLimits = new Map([
+export const linkLimits = new Map([
   [EXT_SUPER_MAGIC, 65_000],
   [BTRFS_SUPER_MAGIC, 65_535],
 ]);
@@ -174,7 +174,9 @@ function probeXattrs({ xattrs }: Probe, fd: number): string[] {
   ];
   const settable: string[] = [];
   for (const [prefix, name, value] of trials) {
-    if (xattrs.set({ fd }, { name: Buffer.from(name), value }) === 0) settable.push(prefix);
+    const result = xattrs.set({ fd }, { name: Buffer.from(name), value });
+    if (result === 0) settable.push(prefix);
+    else if (!isAttributeRefusal(result)) check(result, "setxattr");
   }
   return settable;
 }

@@ -1,5 +1,5 @@
 import { SEEK_SET } from "../sys/constants.ts";
-import { check } from "../sys/errors.ts";
+import { SysError, check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
 
@@ -34,7 +34,9 @@ export function appendAction(sys: Sys, fd: number, action: Action): void {
   bytes.writeUInt32LE(name.length, 28);
   bytes.set(action.directory, HEADER_BYTES);
   bytes.set(name, HEADER_BYTES + action.directory.length);
-  check(sys.write(fd, memory.address, sizeBytes), "write", "actions");
+  const written = check(sys.write(fd, memory.address, sizeBytes), "write", "actions");
+  // Half a record would make nonsense of those that follow it; a file takes less than it is given when all is full.
+  if (written < sizeBytes) throw new SysError("write", errno.ENOSPC, "actions");
 }
 
 function decode(record: Buffer): Action {

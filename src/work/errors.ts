@@ -62,12 +62,16 @@ export function onSource(result: number, call: string): number {
   return result;
 }
 
-/** Does what reads the source: an errno that would condemn the whole target is there one entry's alone. */
-export function fromSource<T>(work: () => T): T {
+/**
+ * Does what reads the source: an errno that would condemn the whole target is there one entry's alone. Work that
+ * writes to the target besides names the call that reads.
+ */
+export function fromSource<T>(work: () => T, call?: string): T {
   try {
     return work();
   } catch (error) {
-    throw error instanceof SysError ? entryFailure(error, "source") : error;
+    const isSources = error instanceof SysError && (call === undefined || error.call === call);
+    throw isSources ? entryFailure(error, "source") : error;
   }
 }
 

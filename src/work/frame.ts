@@ -25,10 +25,13 @@ export type Frame = {
   fresh: Set<string> | undefined;
 };
 
+/** Where a name is: below others, or at a task's beginning. */
+export type Located = { parent: Located | undefined; name: Buffer };
+
 /** Path relative to the source's root, without leading slash; empty for the root itself. */
-export function pathOf(frame: Frame, name?: Buffer): Buffer {
+export function pathOf(frame: Located, name?: Buffer): Buffer {
   const parts: Buffer[] = name === undefined ? [] : [name];
-  for (let at: Frame | undefined = frame; at !== undefined; at = at.parent) {
+  for (let at: Located | undefined = frame; at !== undefined; at = at.parent) {
     if (at.name.length === 0) continue;
     if (parts.length > 0) parts.push(SLASH);
     parts.push(at.name);

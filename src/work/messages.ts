@@ -1,4 +1,3 @@
-import type { Counters } from "../report/events.ts";
 import type { Compared } from "../options.ts";
 import type { StoreShared } from "../../store/store.ts";
 import type { FilterRules } from "../tree/filter.ts";
@@ -78,4 +77,3 @@ export type FromWorker =
   | { type: "fatal"; code: string; message: string };
 
 export type ToWorker = { type: "setup"; setup: WorkerSetup } | Task | { type: "close" };
-export type { Counters };

@@ -7,7 +7,7 @@ import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Listing } from "../tree/listing.ts";
-import { entryFailure, RunFailure } from "./errors.ts";
+import { entryFailure, onSource, RunFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
@@ -110,12 +110,16 @@ export class Migration {
         if (pool.control.isStopped) break;
         this.#begin(unit);
       }
-      await pool.idle();
+    } catch (error) {
+      pool.control.stop();
+      throw error;
     } finally {
+      await pool.idle();
       clearInterval(timer);
     }
     await this.#sealing;
-    if (!isBrokenTarget(pool)) await this.#seal();
+    // A second syncfs would answer 0: the kernel tells of lost writes once (P2).
+    if (this.#sealFailure === undefined && !isBrokenTarget(pool)) await this.#seal();
     pool.throwIfFailed();
     if (this.#sealFailure !== undefined) throw this.#sealFailure as Error;
   }
@@ -134,7 +138,7 @@ export class Migration {
   }
 
   #looseTask(unit: number, path: Buffer): Task {
-    const sourceFd = check(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat", path);
+    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
     const targetFd = makeBelow(this.#kernel, this.#roots.targetFd, path);
     return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged: Buffer.alloc(0) });
   }
@@ -142,7 +146,7 @@ export class Migration {
   /** Published already: compare. Begun by an earlier run: go on. Else begin. */
   #subtreeTask(unit: number, path: Buffer): Task {
     const { sys, scratch } = this.#kernel;
-    const sourceFd = check(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat", path);
+    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
     const published = openBelow(this.#kernel, this.#roots.targetFd, path);
     const staged = stagedName(path);
     if (published >= 0)

@@ -40,11 +40,25 @@ export class Placer {
     return true;
   }
 
-  /** Whether the target's name is that very inode already. Only published directories need the question. */
+  /**
+   * Whether the target's name is that inode already, which is the reference in hand, or one of its siblings. Only
+   * published directories need the question.
+   */
   isThere(frame: Frame, name: Buffer, inoLow: number, inoHigh: number): boolean {
-    if (!this.isPublished(frame)) return false;
+    if (!this.isPublished(frame) || !this.lookAt(frame, name)) return false;
     const { targetStat } = this.#thread;
-    return this.lookAt(frame, name) && targetStat.inoLow === inoLow && targetStat.inoHigh === inoHigh;
+    return (targetStat.inoLow === inoLow && targetStat.inoHigh === inoHigh) || this.#isSibling();
+  }
+
+  /** Which sibling an earlier run gave a name depended on the order of its work: any of them is as right. */
+  #isSibling(): boolean {
+    const { session, ref, otherRef, openStat, targetStat } = this.#thread;
+    otherRef.setBytes(ref.bytes);
+    for (otherRef.sibling = 0; ; otherRef.sibling++) {
+      if (otherRef.sibling === ref.sibling) continue;
+      if (session.stat(otherRef, openStat) < 0) return false;
+      if (openStat.inoLow === targetStat.inoLow && openStat.inoHigh === targetStat.inoHigh) return true;
+    }
   }
 
   /** Where the name is to be made. In a published directory `targetStat` then tells what it will replace. */

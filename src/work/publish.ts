@@ -20,11 +20,12 @@ import { removeTree } from "../tree/remove.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { asHeld, type TargetTraits } from "../tree/traits.ts";
 import { readActions, type Action } from "./actions.ts";
-import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
+import { EntryFailure, entryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import type { Failure, LateMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
+import { Remover, unlockDirectory, type DeleteRules } from "./doomed.ts";
 
-export type PublishRules = { delete: boolean; maxDelete: number | undefined; xattrs: boolean };
+export type PublishRules = DeleteRules & { delete: boolean; xattrs: boolean };
 type Roots = { sourceFd: number; targetFd: number; stagingFd: number };
 export type Published = { changes: number; deletedNames: number; failures: Failure[]; deletesHeld: number };
 
@@ -40,7 +41,7 @@ export class Publisher {
   readonly #xattrs: XattrCalls;
   readonly #setter: AttributeSetter;
   readonly #stat: Stat;
-  #deleted = 0;
+  readonly #remover: Remover;
 
   constructor(kernel: Kernel, roots: Roots, traits: TargetTraits, rules: PublishRules) {
     this.#kernel = kernel;
@@ -50,6 +51,7 @@ export class Publisher {
     this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
     this.#setter = new AttributeSetter(kernel.sys, kernel.scratch, this.#xattrs, new TimesBuffer(kernel.sys));
     this.#stat = new Stat(kernel.sys);
+    this.#remover = new Remover(kernel, roots.stagingFd, rules);
   }
 
   /**
@@ -93,13 +95,14 @@ export class Publisher {
   /** Carries out the actions of an update: names first, then the metadata of the directories they are in. */
   actions(actionsFd: number): Published {
     const published: Published = { changes: 0, deletedNames: 0, failures: [], deletesHeld: 0 };
+    const before = { deletedNames: this.#remover.deletedNames, held: this.#remover.held };
     const touched = new Map<string, Buffer>();
     for (const action of readActions(this.#kernel, actionsFd)) {
       published.changes++;
       if (touched.size < 1024 && action.type !== "attributes")
         touched.set(action.directory.toString("latin1"), action.directory);
       this.#attempt(published, action, () => {
-        this.#carryOut(action, published);
+        this.#carryOut(action);
       });
       if (touched.size >= 1024) this.#finishAll(touched, published);
     }
@@ -110,6 +113,8 @@ export class Publisher {
           this.directory(action.directory);
         });
     }
+    published.deletedNames = this.#remover.deletedNames - before.deletedNames;
+    published.deletesHeld = this.#remover.held - before.held;
     return published;
   }
 
@@ -127,20 +132,18 @@ export class Publisher {
       work();
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
-      const name = action.type === "attributes" ? Buffer.alloc(0) : action.name;
-      const slash = Buffer.from(action.directory.length > 0 && name.length > 0 ? "/" : "");
-      published.failures.push({ path: Buffer.concat([action.directory, slash, name]), code, message });
+      published.failures.push({ path: pathOfAction(action), code, message });
     }
   }
 
-  #carryOut(action: Action, published: Published): void {
+  #carryOut(action: Action): void {
     if (action.type === "attributes") return;
     const { sys } = this.#kernel;
     const dirFd = onTarget(openBelow(this.#kernel, this.#roots.targetFd, action.directory), "openat");
     try {
       if (!this.#traits.isRoot) sys.fchmod(dirFd, this.#modeOf(dirFd) | 0o700);
       if (action.type === "put") this.#put(dirFd, action);
-      else this.#remove(dirFd, action, published);
+      else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action) });
     } finally {
       sys.close(dirFd);
     }
@@ -164,7 +167,17 @@ export class Publisher {
       onTarget(rename(RENAME_NOREPLACE), "renameat2");
       return;
     }
-    onTarget(rename(RENAME_EXCHANGE), "renameat2");
+    if (this.#remover.holdsProtected({ dirFd, name: action.name, path: pathOfAction(action) })) {
+      removeTree(this.#kernel, stagingFd, staged);
+      throw new EntryFailure(
+        "EISDIR",
+        "a directory with names that the filters protect stands in its way on the target",
+      );
+    }
+    let exchanged = rename(RENAME_EXCHANGE);
+    if (exchanged === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, action.name))
+      exchanged = rename(RENAME_EXCHANGE);
+    onTarget(exchanged, "renameat2");
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
     const isExpected = this.#stat.ino === action.oldIno;
     const isLoss = this.#stat.isDirectory && !this.#rules.delete && !this.#isEmpty(stagingFd, staged);
@@ -190,38 +203,15 @@ export class Publisher {
     return isEmpty;
   }
 
-  /** Out of sight by one rename, then taken apart: a crash leaves nothing half deleted in a snapshot. */
-  #remove(dirFd: number, action: Action & { type: "remove" }, published: Published): void {
-    const { sys, scratch } = this.#kernel;
-    const { stagingFd } = this.#roots;
-    if (this.#rules.maxDelete !== undefined && this.#deleted >= this.#rules.maxDelete) {
-      published.deletesHeld++;
-      return;
-    }
-    const staged = Buffer.from(`t${String(action.oldIno)}`);
-    const result = sys.renameat2(
-      dirFd,
-      scratch.at(action.name),
-      stagingFd,
-      scratch.at(staged),
-      RENAME_NOREPLACE,
-    );
-    if (result === -errno.ENOENT) return;
-    onTarget(result, "renameat2");
-    const names = removeTree(this.#kernel, stagingFd, staged);
-    this.#deleted += names;
-    published.deletedNames += names;
-  }
-
   /** Gives a published directory the source's metadata where it differs. true: it did. @throws EntryFailure */
   directory(path: Buffer): boolean {
     const { sys, scratch } = this.#kernel;
-    const sourceFd = openBelow(this.#kernel, this.#roots.sourceFd, path);
-    const targetFd = onTarget(openBelow(this.#kernel, this.#roots.targetFd, path), "openat");
+    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
+    const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
     try {
-      if (sourceFd < 0) return false;
-      check(sys.statx(sourceFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
-      const read = readAttributes(this.#stat, this.#xattrs, { fd: sourceFd });
+      onTarget(targetFd, "openat");
+      onSource(sys.statx(sourceFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      const read = fromSource(() => readAttributes(this.#stat, this.#xattrs, { fd: sourceFd }));
       const wanted = asHeld(this.#rules.xattrs ? read : { ...read, xattrs: [] }, this.#traits).attributes;
       check(sys.statx(targetFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
       if (sameAttributes(wanted, readAttributes(this.#stat, this.#xattrs, { fd: targetFd }))) return false;
@@ -229,10 +219,16 @@ export class Publisher {
       this.#setter.toDescriptor(targetFd, wanted, undefined);
       return true;
     } finally {
-      if (sourceFd >= 0) sys.close(sourceFd);
-      sys.close(targetFd);
+      sys.close(sourceFd);
+      if (targetFd >= 0) sys.close(targetFd);
     }
   }
+}
+
+function pathOfAction(action: Action): Buffer {
+  const name = action.type === "attributes" ? Buffer.alloc(0) : action.name;
+  const slash = Buffer.from(action.directory.length > 0 && name.length > 0 ? "/" : "");
+  return Buffer.concat([action.directory, slash, name]);
 }
 
 /** A file for the actions of one unit, without a name from the start: nothing is left when the run dies. @throws SysError */

@@ -26,7 +26,7 @@ export class SpecialSettler {
   /** Symlinks, fifos, sockets, devices and empty files: never merged, but the source's own groups are kept. */
   settle(subject: Subject): void {
     const { frame, entry } = subject;
-    const { stat, counters, targetStat } = this.#thread;
+    const { counters, targetStat } = this.#thread;
     const special = this.#special(subject);
     const held = heldOf(this.#thread, attributesByName(this.#thread, subject, "all")).attributes;
     if (subject.isShared) {
@@ -34,8 +34,10 @@ export class SpecialSettler {
       return;
     }
     if (this.#placer.isPublished(frame) && this.#placer.lookAt(frame, entry.name)) {
-      if (targetStat.nlink >= stat.nlink && this.#maker.isSame(frame.targetFd, entry.name, special, held))
-        return;
+      // More names than the source's are a group that the source has no longer, unless it is this inode's own:
+      // its other names may have been moved.
+      const isIts = targetStat.nlink === 1 || this.#isOwnGroup(subject, targetStat.ino);
+      if (isIts && this.#maker.isSame(frame.targetFd, entry.name, special, held)) return;
     }
     const at = this.#maker.special(frame, entry.name, special, held);
     if (at === undefined) {
@@ -45,6 +47,21 @@ export class SpecialSettler {
     counters.createdInodes++;
     this.#placer.finish(frame, entry.name, at);
     this.#thread.tell(frame, entry.name, "made");
+  }
+
+  /** Whether a target inode is what this very source inode became when it had more names. */
+  #isOwnGroup({ identity, key, state }: Subject, targetIno: bigint): boolean {
+    const { ref, session, openStat } = this.#thread;
+    ref.setHeld(groupOf(this.#thread, identity, key, state));
+    for (; session.stat(ref, openStat) === 0; ref.sibling++) if (openStat.ino === targetIno) return true;
+    return false;
+  }
+
+  /** The group's inode has changed in the source: none of its siblings is right any more. */
+  #discardGroup(): void {
+    const { ref, session, targetStat } = this.#thread;
+    for (; session.stat(ref, targetStat) === 0; ref.sibling++) session.discard(ref);
+    ref.sibling = 0;
   }
 
   #special({ frame, entry }: Subject): Special {
@@ -66,7 +83,7 @@ export class SpecialSettler {
       this.#linker.link(frame, entry, key);
       return;
     }
-    if (result === 0) session.discard(ref);
+    if (result === 0) this.#discardGroup();
     else if (result !== -errno.ENOENT) onTarget(result, "statx");
     const at = this.#maker.special(frame, entry.name, special, held);
     if (at === undefined) {

@@ -5,7 +5,7 @@ import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/sto
 import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
-import { onSource, targetFailed } from "./errors.ts";
+import { fromSource, onSource, targetFailed } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
@@ -117,6 +117,7 @@ export class Settler {
     if (session.look(ref, expected) !== "sound") return false;
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
     if (!isSame) this.#record(subject);
+    else if (held.lostOwner) this.#thread.counters.lostOwners++;
     this.#linker.link(subject.frame, subject.entry, subject.key);
     return true;
   }
@@ -139,7 +140,7 @@ export class Settler {
         if (!openStat.isRegular || openStat.ino !== subject.state.ino) throw unstable();
         const door = { fd };
         const attributes = rules.xattrs
-          ? readAttributes(openStat, xattrs, door)
+          ? fromSource(() => readAttributes(openStat, xattrs, door))
           : {
               mode: openStat.mode & 0o7777,
               uid: openStat.uid,
@@ -170,12 +171,12 @@ export class Settler {
     const { content, openStat, session, rules } = this.#thread;
     const isDense = openStat.blocks * 512 >= sizeBytes;
     if (sizeBytes <= SMALL_BYTES && isDense) {
-      const bytes = content.readSmall(fd, sizeBytes);
+      const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
       return bytes === undefined ? undefined : { digest: blake3(bytes), content: bytes };
     }
     const mayClone = openStat.device === rules.targetDevice;
     if (mayClone || (sizeBytes >= LARGE_BYTES && session.knowsSize(sizeBytes))) {
-      const digest = content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true });
+      const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
       if (digest === undefined) return undefined;
       if (this.#isSound(subject, digest, held, sizeBytes)) return { digest, isSound: true };
     }
@@ -194,7 +195,8 @@ export class Settler {
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
       const isCloned =
         this.#thread.openStat.device === this.#thread.rules.targetDevice && content.clone(fd, toFd);
-      digest = content.copy({ fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true });
+      const job = { fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true };
+      digest = fromSource(() => content.copy(job), "read");
     });
     if (digest !== undefined) return { digest, made };
     this.#maker.unmake(made.at);
@@ -277,7 +279,7 @@ export class Settler {
    * not recorded as known. Filesystems with whole-second times (ext3) have a granularity of a second.
    */
   #record({ identity, state }: Subject): void {
-    const { session, ref } = this.#thread;
+    const { session, ref, rules } = this.#thread;
     const granularityNs =
       state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
         ? 1_000_000_000n
@@ -289,7 +291,8 @@ export class Settler {
     const target = { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs };
     session.record({
       identity: isYoung ? Buffer.alloc(identity.length) : identity,
-      source: state,
+      // Without its xattrs it is known by content alone: a run that wants them has to look again.
+      source: rules.xattrs ? state : { ...state, ctimeNs: 0n },
       target,
       ref: ref.bytes,
     });

@@ -3,6 +3,7 @@ import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { procPath } from "../tree/apply.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld, type Held } from "../tree/traits.ts";
+import { fromSource } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { momentOf } from "./source-file.ts";
 import type { Thread } from "./thread.ts";
@@ -58,7 +59,7 @@ export function attributesByName(
 ): Attributes {
   const { stat, xattrs, rules } = thread;
   if (which === "all" && rules.xattrs) {
-    return readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) });
+    return fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) }));
   }
   return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs, xattrs: [] };
 }

@@ -6,7 +6,8 @@ import { Listing } from "../tree/listing.ts";
 import { asHeld } from "../tree/traits.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
-import { onTarget } from "./errors.ts";
+import { unlockDirectory } from "./doomed.ts";
+import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { stagedUpdateName, type Placer } from "./place.ts";
@@ -14,6 +15,7 @@ import { statOpen } from "./source-file.ts";
 import type { Thread } from "./thread.ts";
 
 const STORE_BYTES = Buffer.from(STORE_NAME);
+const LOST_AND_FOUND = Buffer.from("lost+found");
 
 /** The target's side of a directory that is being walked: making, opening, clearing and dressing it. */
 export class TargetDirectory {
@@ -54,17 +56,36 @@ export class TargetDirectory {
     return result === 0 && targetStat.isDirectory;
   }
 
+  /** Removes a staged name that cannot be compared with the source: an earlier run may have left it unfinished. */
+  clear(frame: Frame, name: Buffer): void {
+    this.#thread.attempt(frame, name, () => {
+      this.#placer.clear(frame, name);
+    });
+  }
+
+  clearAll(frame: Frame): void {
+    this.#thread.attempt(frame, undefined, () => {
+      this.#eachTargetName(frame, (name) => {
+        this.#placer.clear(frame, name);
+      });
+    });
+  }
+
   /** What an earlier, unfinished run staged and the source does not have (any more). */
   removeStale(frame: Frame): void {
-    this.#eachTargetName(frame, (name) => {
-      if (!this.#isInSource(frame, name)) this.#placer.clear(frame, name);
+    this.#thread.attempt(frame, undefined, () => {
+      this.#eachTargetName(frame, (name) => {
+        if (!this.#isInSource(frame, name)) this.#placer.clear(frame, name);
+      });
     });
   }
 
   planRemovals(frame: Frame): void {
     const { filter, sys } = this.#thread;
     this.#eachTargetName(frame, (name) => {
-      if (frame.name.length === 0 && frame.parent === undefined && name.equals(STORE_BYTES)) return;
+      const isTop = frame.name.length === 0 && frame.parent === undefined;
+      // Of a target that is a whole filesystem: fsck wants it.
+      if (isTop && (name.equals(STORE_BYTES) || name.equals(LOST_AND_FOUND))) return;
       if (this.#isInSource(frame, name)) return;
       const kind = this.#isTargetDirectory(frame, name) ? "directory" : "other";
       if (filter?.protects(pathOf(frame, name), kind) === true) return;
@@ -98,7 +119,7 @@ export class TargetDirectory {
     if (result === -errno.ENOENT) return false;
     if (result < 0) return true;
     const { filter } = this.#thread;
-    if (frame.mode !== "refill" || filter === undefined) return true;
+    if (filter === undefined) return true;
     return filter.takes(pathOf(frame, name), stat.isDirectory ? "directory" : "other");
   }
 
@@ -134,7 +155,7 @@ export class TargetDirectory {
   #sourceAttributes(fd: number): Attributes {
     const { openStat, xattrs, rules, traits, counters } = this.#thread;
     statOpen(this.#thread, fd, openStat);
-    const read = readAttributes(openStat, xattrs, { fd });
+    const read = fromSource(() => readAttributes(openStat, xattrs, { fd }));
     const held = asHeld(rules.xattrs ? read : { ...read, xattrs: [] }, traits);
     if (held.lostOwner) counters.lostOwners++;
     counters.lostXattrs += held.lostXattrs;
@@ -149,17 +170,29 @@ export class TargetDirectory {
       !stat.isDirectory
     )
       return;
+    if (frame.mode === "refill") {
+      this.#placer.clear(frame, name);
+      onTarget(sys.mkdirat(frame.targetFd, scratch.at(name), 0o700), "mkdirat");
+    }
     const wanted = asHeld(
-      readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, name) }),
+      fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, name) })),
       traits,
     ).attributes;
     setter.toName(frame.targetFd, name, stat.type, wanted);
+  }
+
+  /** A directory that shut its owner out, and may not do so in the source any more; `finish` gives it its mode. */
+  #unlock(frame: Frame, name: Buffer): void {
+    const { targetStat } = this.#thread;
+    if (!this.#isTargetDirectory(frame, name) || (targetStat.mode & 0o500) === 0o500) return;
+    unlockDirectory(this.#thread, frame.targetFd, name);
   }
 
   open(frame: Frame, name: Buffer): { targetFd: number; mode: WalkMode } {
     const { sys, scratch, control, stagingFd } = this.#thread;
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const open = (dirFd: number, at: Buffer): number => sys.openat(dirFd, scratch.at(at), flags, 0);
+    if (frame.mode === "update" && !this.#thread.traits.isRoot) this.#unlock(frame, name);
     const found = open(frame.targetFd, name);
     if (frame.mode !== "update") {
       const mode = frame.fresh?.has(name.toString("latin1")) === true ? "fill" : frame.mode;

@@ -1,5 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
+import { openQuietly } from "../sys/files.ts";
 import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { EntryFailure, onSource, onTarget } from "./errors.ts";
@@ -132,6 +133,7 @@ export class Walker {
     const isComplete = this.#thread.attempt(frame, undefined, () => {
       this.#readEntries(frame);
     });
+    if (frame.mode === "refill" && !isComplete) this.#target.clearAll(frame);
     if (frame.mode === "fill" || frame.mode === "refill") this.#target.makeSubdirectories(frame);
     if (frame.mode === "refill") this.#target.removeStale(frame);
     if (this.#settler.placer.isPublished(frame) && isComplete && this.#thread.rules.delete)
@@ -194,7 +196,7 @@ export class Walker {
   /** Also where it may not be read: mkfs made it, for root alone. */
   #isEmptyDirectory(frame: Frame, name: Buffer): boolean {
     const { sys, scratch } = this.#thread;
-    const fd = sys.openat(frame.sourceFd, scratch.at(name), sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
+    const fd = openQuietly(sys, frame.sourceFd, scratch.at(name), sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return fd === -errno.EACCES;
     const listing = new Listing(sys);
     const isEmpty = listing.read(fd) >= 0 && !listing.next();
@@ -216,12 +218,14 @@ export class Walker {
     this.#pending = [];
     entries.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
     for (const entry of entries) {
-      this.#thread.attempt(frame, entry.name, () => {
+      const isSettled = this.#thread.attempt(frame, entry.name, () => {
         if (this.#settler.settle(frame, entry) === "directory" && frame.mode !== "loose") {
           this.#thread.counters.directories++;
           frame.subdirectories.push(entry.name);
         }
       });
+      // What an earlier run left under the name may be half a file: it must not be published (P2).
+      if (!isSettled && frame.mode === "refill") this.#target.clear(frame, entry.name);
     }
   }
 

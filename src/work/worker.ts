@@ -1,7 +1,7 @@
 import { parentPort } from "node:worker_threads";
 import type { SysFactory } from "../sys/sys.ts";
 import { errnoName, SysError } from "../sys/errors.ts";
-import { RunFailure, Stopped } from "./errors.ts";
+import { EntryFailure, RunFailure, Stopped } from "./errors.ts";
 import type { FromWorker, Task, ToWorker, WorkerSetup } from "./messages.ts";
 import { Thread } from "./thread.ts";
 import { Walker } from "./walk.ts";
@@ -31,11 +31,19 @@ function work(task: Task): void {
     thread.flush(task.unit);
     send({ type: "done", unit: task.unit, outcome: "done", names: walker.names });
   } catch (error) {
+    if (error instanceof EntryFailure) thread.counters.failures++;
     thread.flush(task.unit);
     if (error instanceof Stopped)
       send({ type: "done", unit: task.unit, outcome: "stopped", names: walker.names });
+    else if (error instanceof EntryFailure) giveUp(task, error);
     else send(fatal(error));
   }
+}
+
+/** The task's own directory cannot be entered, or not be left as it should: what is below it is listed with it. */
+function giveUp({ unit, path }: Task, { code, message }: EntryFailure): void {
+  send({ type: "failures", unit, failures: [{ path, code, message }] });
+  send({ type: "done", unit, outcome: "done", names: walker?.names ?? 0 });
 }
 
 function fatal(error: unknown): FromWorker {

@@ -181,6 +181,10 @@ describe("refused with one sentence and exit 2", () => {
     [["--delete", "--max-delete=-1"], "--max-delete takes a whole number from 0, not '-1'"],
     [["--merge", "some"], "--merge takes 'all' or 'none', not 'some'"],
     [["--min-size=2K", "--max-size=1K"], "--min-size is larger than --max-size"],
+    [
+      ["--delete", "--remove-source-files"],
+      "--delete and --remove-source-files contradict each other: a run after the move would delete what was moved",
+    ],
     [["--force-delete"], "--force-delete means nothing without --delete"],
     [["--max-delete=5"], "--max-delete means nothing without --delete"],
     [["-q", "-v"], "--quiet and --verbose contradict each other"],
@@ -220,9 +224,9 @@ test("a log beside the source is no log inside it", () => {
 });
 
 test("other systems are refused in one sentence", () => {
-  checkPlatform("linux");
-  expect(refusal(() => checkPlatform("darwin"))).toMatchObject({
-    message: "dedupe works on Linux only, and this is darwin",
+  checkPlatform("linux", "arm64");
+  expect(refusal(() => checkPlatform("darwin", "arm64"))).toMatchObject({
+    message: "dedupe works on Linux (x64, arm64) only, and this is darwin (arm64)",
     exitCode: "usage",
   });
 });

@@ -44,9 +44,16 @@ test("what --delete removed", () => {
   expect(report({ deletedNames: 7 })).toMatch(/removed +7 names that the source no longer has/);
 });
 
+test("what --remove-source-files removed, and what is left to do instead of comparing", () => {
+  const text = report({ removedSourceNames: 1234 });
+  expect(text).toMatch(/moved +1,234 names removed from the source, each read back from the target first/);
+  expect(text).toContain("find /mnt/old -mindepth 1 -type d -empty -delete");
+  expect(text).not.toContain("rsync");
+});
+
 test("rows of which there is nothing to tell are not there", () => {
   expect(report({ mergedInodes: 0, plainCopyBytes: 0 })).not.toMatch(
-    /merged|saved|link limit|removed|not kept|skipped/,
+    /merged|saved|link limit|removed|not kept|moved|skipped/,
   );
 });
 

@@ -1,6 +1,9 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Summary } from "../../src/report/events.ts";
+import { makeFilesystem, requireFilesystem } from "./filesystem.ts";
 import { repositoryRoot } from "./repository-root.ts";
 
 /** The program as installed: what a user starts. */
@@ -59,3 +62,21 @@ export function startDedupe(args: readonly string[]): { process: ChildProcess; e
 
 /** No colours and no locale of the machine's own. */
 const environment = { PATH: process.env["PATH"], LC_ALL: "C", TERM: "dumb" };
+
+/** A folder for a test file's trees that every user may enter. */
+export interface Workplace {
+  readonly path: string;
+  close(): void;
+}
+
+/** On an ext4 of its own where this machine can: whole, with a journal, and with an identity that lasts. */
+export function makeWorkplace(sizeBytes = 2 ** 29): Workplace {
+  if (!requireFilesystem("ext4")) {
+    const path = mkdtempSync(join(tmpdir(), "dedupe-work-"));
+    return { path, close: () => rmSync(path, { recursive: true, force: true }) };
+  }
+  const filesystem = makeFilesystem({ type: "ext4", sizeBytes });
+  const { mountPoint } = filesystem;
+  for (const folder of [join(mountPoint, ".."), mountPoint]) chmodSync(folder, 0o755);
+  return { path: mountPoint, close: () => filesystem.close() };
+}

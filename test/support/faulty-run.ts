@@ -32,6 +32,7 @@ export interface Summary {
   readonly readBytes: number;
   readonly writtenBytes: number;
   readonly failures: number;
+  readonly lostXattrs: number;
   readonly error?: { readonly code: string; readonly message: string };
   readonly snapshots: Readonly<Record<string, number>>;
 }

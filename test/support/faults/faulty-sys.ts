@@ -1,14 +1,6 @@
 import koffi from "koffi";
 import { execFileSync } from "node:child_process";
-import {
-  mkdtempSync,
-  openSync,
-  readSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { mkdtempSync, openSync, readSync, readlinkSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isMainThread } from "node:worker_threads";
@@ -175,7 +167,9 @@ class NameReader {
   readonly #strncpy = koffi.load(null).func("strncpy", "uintptr_t", ["uintptr_t", "uintptr_t", "size_t"]);
 
   pathsOf(shape: string, args: readonly number[]): string[] {
-    return [...shape].map((kind, index) => (kind === "f" ? pathOfDescriptor(args[index]!) : this.#name(args[index]!)));
+    return Array.from(shape, (kind) => kind).map((kind, index) =>
+      kind === "f" ? pathOfDescriptor(args[index]!) : this.#name(args[index]!),
+    );
   }
 
   #name(address: number): string {
@@ -192,4 +186,3 @@ function pathOfDescriptor(fd: number): string {
     return "";
   }
 }
-

@@ -1,0 +1,161 @@
+/** What keeps --delete from emptying a target because a drive was not mounted. docs/design.md, "Deleting". */
+import type { MigrateOptions } from "../options.ts";
+import { DedupeError } from "../errors.ts";
+import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import { openDirectory, readFile, statDescriptor, writeFileDurably, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { identifyFilesystem, isLasting } from "../tree/identity.ts";
+import { Listing } from "../tree/listing.ts";
+import { readMounts, type Mount } from "../tree/mounts.ts";
+import { pathOfDescriptor } from "../tree/reach.ts";
+import { STORE_NAME } from "../../store/store.ts";
+import type { Root } from "./preflight.ts";
+
+const FILE = "source.json";
+const VERSION = 1;
+
+/** A filesystem below the source's root: where it is mounted (Latin-1, relative, "" for the root), and which it is. */
+type SourceFilesystem = { path: string; identity: string };
+type SourceRecord = { version: number; filesystems: SourceFilesystem[] };
+type Deleting = Pick<MigrateOptions, "delete" | "forceDelete" | "oneFileSystem">;
+
+/** Before anything is made on the target. @throws DedupeError */
+export function refuseEmptySource(kernel: Kernel, source: Root, options: Deleting): void {
+  if (!options.delete || options.forceDelete || !isEmptyRoot(kernel, source.fd)) return;
+  throw new DedupeError(
+    "SOURCE_EMPTY",
+    `the source ${source.path} is empty, and --delete would remove everything from the target`,
+    { hint: "Check that its drive is mounted; if it is meant to be empty, add --force-delete." },
+  );
+}
+
+function isEmptyRoot(kernel: Kernel, fd: number): boolean {
+  return namesIn(kernel, fd).every((name) => {
+    if (name === STORE_NAME) return true;
+    if (name !== "lost+found") return false;
+    const inner = openDirectory(kernel, fd, name);
+    const isEmpty = namesIn(kernel, inner).length === 0;
+    kernel.sys.close(inner);
+    return isEmpty;
+  });
+}
+
+function namesIn({ sys, scratch }: Kernel, dirFd: number): string[] {
+  const flags = sys.O_DIRECTORY | O_CLOEXEC;
+  const fd = check(sys.openat(dirFd, scratch.text("."), flags, 0), "openat");
+  const listing = new Listing(sys);
+  const names: string[] = [];
+  while (check(listing.read(fd), "getdents64") > 0) {
+    while (listing.next()) names.push(listing.copyName().toString("latin1"));
+  }
+  sys.close(fd);
+  return names;
+}
+
+/** Compares with what the last run met: what is missing now is not mounted rather than deleted. @throws DedupeError */
+export function refuseLostFilesystem(
+  kernel: Kernel,
+  roots: { source: Root; logFd: number },
+  options: Deleting,
+): void {
+  if (!options.delete || options.forceDelete) return;
+  const present = filesystemsOf(kernel, roots.source, options);
+  const lost = readRecord(kernel, roots.logFd).find((known) => !isAmong(present, known));
+  if (lost === undefined) return;
+  const where = lost.path === "" ? "itself" : `at ${Buffer.from(lost.path, "latin1").toString()}`;
+  throw new DedupeError(
+    "SOURCE_LOST_FILESYSTEM",
+    `the source ${roots.source.path} has lost the filesystem ${where} since the last run, and --delete would remove what was on it`,
+    { hint: "Mount it again; if it is gone for good, add --force-delete once." },
+  );
+}
+
+/**
+ * At the end of a run that got through, once all is durable. A run without --delete keeps what an earlier one met:
+ * it saw a filesystem missing and removed nothing, and the next must still notice. @throws SysError
+ */
+export function recordSource(
+  kernel: Kernel,
+  roots: { source: Root; logFd: number },
+  options: Deleting,
+): void {
+  const present = filesystemsOf(kernel, roots.source, options);
+  const known = readRecord(kernel, roots.logFd);
+  const kept = options.delete ? [] : known.filter((each) => !isAmong(present, each));
+  const record: SourceRecord = { version: VERSION, filesystems: [...present, ...kept] };
+  if (sameList(known, record.filesystems)) return;
+  writeFileDurably(kernel, roots.logFd, FILE, Buffer.from(`${JSON.stringify(record, null, 2)}\n`));
+}
+
+function sameList(a: readonly SourceFilesystem[], b: readonly SourceFilesystem[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** By identity alone where that lasts: a drive may be mounted elsewhere below the source. */
+function isAmong(present: readonly SourceFilesystem[], { path, identity }: SourceFilesystem): boolean {
+  const isNamed = identity.includes(":");
+  return present.some((each) => each.identity === identity && (!isNamed || each.path === path));
+}
+
+/** A damaged record guards nothing; the next good run writes it anew. */
+function readRecord(kernel: Kernel, logFd: number): SourceFilesystem[] {
+  const content = readFile(kernel, logFd, FILE);
+  if (content === undefined) return [];
+  try {
+    const record = JSON.parse(content.toString()) as Partial<SourceRecord> | null;
+    const list = record?.version === VERSION ? record.filesystems : undefined;
+    return Array.isArray(list) ? list.filter(isSourceFilesystem) : [];
+  } catch {
+    return [];
+  }
+}
+
+function isSourceFilesystem(value: unknown): value is SourceFilesystem {
+  const { path, identity } = (value ?? {}) as Partial<SourceFilesystem>;
+  return typeof path === "string" && typeof identity === "string";
+}
+
+/**
+ * The source's own filesystem and those mounted below it. Not btrfs subvolumes within: deleting old snapshots is
+ * what they are made for.
+ */
+function filesystemsOf(kernel: Kernel, source: Root, { oneFileSystem }: Deleting): SourceFilesystem[] {
+  const own = { path: "", identity: identityOf(kernel, source.fd, undefined) };
+  const root = pathOfDescriptor(kernel, source.fd);
+  if (oneFileSystem || root === undefined) return [own];
+  const prefix = root === "/" ? "/" : `${root}/`;
+  const below = readMounts(kernel).filter(({ point }) => point.startsWith(prefix) && point !== "/");
+  const found = below.flatMap((mount) => mountedAt(kernel, mount, mount.point.slice(prefix.length)));
+  return [own, ...found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))];
+}
+
+function mountedAt(kernel: Kernel, mount: Mount, path: string): SourceFilesystem[] {
+  const { sys, scratch } = kernel;
+  const name = scratch.at(Buffer.from(mount.point, "latin1"));
+  const fd = sys.openat(AT_FDCWD, name, sys.O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0) return hasPath(kernel, mount) ? [{ path, identity: nameOf(mount) }] : [];
+  const identity = identityOf(kernel, fd, mount);
+  sys.close(fd);
+  return [{ path, identity }];
+}
+
+/** A file that is mounted over another, or what this user may not enter. */
+function hasPath({ sys, scratch }: Kernel, { point }: Mount): boolean {
+  const fd = sys.openat(AT_FDCWD, scratch.at(Buffer.from(point, "latin1")), O_PATH | O_CLOEXEC, 0);
+  if (fd >= 0) sys.close(fd);
+  return fd >= 0;
+}
+
+function identityOf(kernel: Kernel, fd: number, mount: Mount | undefined): string {
+  const { device } = statDescriptor(kernel, fd, new Stat(kernel.sys));
+  const { identity } = identifyFilesystem(kernel.sys, fd, device, kernel.sys.allocate(512));
+  if (isLasting(identity)) return identity.toString("hex");
+  const found = mount ?? readMounts(kernel).find((each) => each.device === device);
+  return found === undefined ? "unknown:" : nameOf(found);
+}
+
+/** Where a filesystem has no identity that lasts: good for telling it from the empty directory under its mount point. */
+function nameOf({ type, source }: Mount): string {
+  return `${type}:${source}`;
+}

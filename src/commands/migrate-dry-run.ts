@@ -1,0 +1,221 @@
+import { tmpdir } from "node:os";
+import type { MigrateOptions } from "../options.ts";
+import { zeroCounters, type Counters, type Summary } from "../report/events.ts";
+import { readOnlySys } from "../sys/read-only.ts";
+import type { Kernel } from "../sys/files.ts";
+import type { FilterRules } from "../tree/filter.ts";
+import { foreseeTraits, type ForeseenTraits } from "../tree/foresee-traits.ts";
+import { freeSpace } from "../tree/identity.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import { readMounts } from "../tree/mounts.ts";
+import { makeTemporary, type Temporary } from "../tree/temporary.ts";
+import type { UnitPlan } from "../tree/snapshots.ts";
+import { Survey, type NeedCounts, type SurveyResult, type SurveySetup } from "../work/survey.ts";
+import { InodeTable, StoreView, ensureIndex } from "../../store/store.ts";
+import type { CommandContext, StopReason } from "./context.ts";
+import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
+import { collectFilter } from "./migrate-filter.ts";
+import {
+  migrationListener,
+  openKernel,
+  planSource,
+  reportProgress,
+  startOf,
+  workRules,
+  type Tally,
+} from "./migrate-run.ts";
+import { summarise, type Ending } from "./migrate-summary.ts";
+import {
+  noHardLinks,
+  openRoots,
+  preflightRefusal,
+  targetRefusal,
+  warnings,
+  type Notice,
+  type Root,
+} from "./preflight.ts";
+
+/** Everything a dry run has open. Only `writer` may write, and only in `temporary`. */
+type DryRun = {
+  kernel: Kernel;
+  writer: Kernel;
+  sysModule: string;
+  options: MigrateOptions;
+  context: CommandContext;
+  source: Root;
+  target: Root;
+  filter: FilterRules | undefined;
+  plan: UnitPlan;
+  temporary: Temporary;
+  store: StoreView | undefined;
+  traits: ForeseenTraits;
+};
+
+/**
+ * `dedupe migrate --dry-run`: what a run would do, in the run's own figures, without changing anything.
+ * @returns the exit code. @throws DedupeError
+ */
+export async function dryRun(options: MigrateOptions, context: CommandContext): Promise<number> {
+  const started = performance.now();
+  const run = await open(options, context).catch((error: unknown) => {
+    throw preflightRefusal(error);
+  });
+  let summary: Summary;
+  try {
+    summary = await survey(run, started);
+  } finally {
+    run.temporary.remove();
+    run.store?.close();
+  }
+  context.reporter.emit(summary);
+  return summary.exitCode;
+}
+
+async function open(options: MigrateOptions, context: CommandContext): Promise<DryRun> {
+  const { kernel: writer, sysModule } = await openKernel(context.sysModule);
+  const kernel: Kernel = { sys: readOnlySys(writer.sys), scratch: writer.scratch };
+  const filter = collectFilter(kernel, options.filters);
+  const roots = openRoots(kernel, options.source, options.target);
+  const { source, target } = roots;
+  const { reporter } = context;
+  reporter.emit({ ...startOf(options), version: context.version });
+  for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
+  refuseEmptySource(kernel, source, options);
+  refuseWithoutHardLinks(kernel, target);
+  const plan = planSource(kernel, source, options, filter);
+  const temporary = makeTemporary(writer, tmpdir());
+  try {
+    const opened = await openStore({ kernel, writer, options, ...roots, temporary });
+    return { kernel, writer, sysModule, options, context, ...roots, filter, plan, temporary, ...opened };
+  } catch (error) {
+    temporary.remove();
+    throw targetRefusal(error, target.path);
+  }
+}
+
+/** The types that are known to have none; a run proves it by making one. */
+function refuseWithoutHardLinks(kernel: Kernel, target: Root): void {
+  const type = readMounts(kernel).find(({ device }) => device === target.device)?.type ?? "";
+  if (["vfat", "msdos", "exfat", "fuse.exfat"].includes(type))
+    throw noHardLinks(target.path, type, undefined);
+}
+
+type Opening = Pick<DryRun, "kernel" | "writer" | "options" | "source" | "target" | "temporary">;
+
+async function openStore(opening: Opening): Promise<Pick<DryRun, "store" | "traits">> {
+  const { kernel, writer, options, source, target, temporary } = opening;
+  const policy = { compared: options.compared, merge: options.merge };
+  const store = StoreView.open(kernel, target.fd, policy);
+  if (store !== undefined && store.logFd >= 0)
+    refuseLostFilesystem(kernel, { source, logFd: store.logFd }, options);
+  const index = temporary.make("index");
+  await store?.copyIndex(writer, index, options.indexDir);
+  await ensureIndex(writer, index);
+  const trial = { kernel: writer, dirFd: temporary.fd };
+  return { store, traits: foreseeTraits(target.fd, trial, store?.granularityNs) };
+}
+
+async function survey(run: DryRun, started: number): Promise<Summary> {
+  const { options, plan, context, kernel, traits } = run;
+  const survey = new Survey();
+  const tally: Tally = {
+    states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
+    done: 0,
+    whole: new Set(),
+    failures: 0,
+    current: Buffer.alloc(0),
+    peakRssAnonBytes: rssAnonBytes(kernel),
+  };
+  const counters = (): Counters => ({ ...zeroCounters(), ...survey.counters(), failures: tally.failures });
+  context.reporter.emit({ type: "plan", snapshots: plan.units.length });
+  const stopProgress = reportProgress(run, tally, counters);
+  const { ending, result } = await goThrough(run, survey, tally);
+  stopProgress();
+  if (result?.type === "finished")
+    for (const notice of aboutNeeds(run, result.needs)) context.reporter.emit({ type: "notice", ...notice });
+  const heldDeletes = result?.type === "finished" ? result.held : 0;
+  const summarised = { options, plan, tally, counters, traits, migration: { heldDeletes } };
+  return summarise(summarised, { ending, elapsedMs: performance.now() - started });
+}
+
+async function goThrough(
+  run: DryRun,
+  survey: Survey,
+  tally: Tally,
+): Promise<{ ending: Ending; result?: SurveyResult }> {
+  const { context, temporary } = run;
+  const { reporter, stop } = context;
+  const onStop = (): void => {
+    survey.stop();
+  };
+  stop.addEventListener("abort", onStop);
+  if (stop.aborted) survey.stop();
+  try {
+    const result = await survey.run(setupOf(run), {
+      ...migrationListener(run, tally),
+      entries: (entries) => {
+        for (const entry of entries) reporter.emit({ type: "entry", ...entry });
+      },
+      opened: () => {
+        // Nothing is left behind now, even if this process is killed.
+        temporary.remove();
+      },
+    });
+    if (result.type === "finished") return { ending: { type: "finished" }, result };
+    return { ending: { type: "stopped", signal: (stop.reason as StopReason).signal } };
+  } catch (error) {
+    return { ending: { type: "failed", error: error as Error } };
+  } finally {
+    stop.removeEventListener("abort", onStop);
+  }
+}
+
+function setupOf(run: DryRun): Parameters<Survey["run"]>[0] {
+  const { options, plan, source, target, store, traits, temporary, sysModule } = run;
+  const emptyFd = temporary.open("empty");
+  const fd = (wanted: number | undefined): number => (wanted === undefined || wanted < 0 ? emptyFd : wanted);
+  const roots = { sourceFd: source.fd, targetFd: target.fd, sourceDevice: source.device, emptyFd };
+  const setup: Omit<SurveySetup, "thread"> = {
+    units: plan.units,
+    roots,
+    traits,
+    store: store === undefined ? "new" : "there",
+    maxDelete: options.maxDelete,
+    ledgerDirectory: temporary.make("ledger"),
+  };
+  const shared = {
+    objectsFd: fd(store?.objectsFd),
+    groupsFd: fd(store?.groupsFd),
+    stagingFd: fd(store?.stagingFd),
+    journalFds: [-1, -1] as const,
+    indexPath: temporary.make("index"),
+    table: InodeTable.allocate(),
+    control: new SharedArrayBuffer(16),
+  };
+  return { ...setup, thread: { sysModule, store: shared, traits, rules: workRules(run) } };
+}
+
+function aboutNeeds({ kernel, target }: DryRun, needs: NeedCounts): Notice[] {
+  const free = freeSpace(kernel.sys, target.fd, kernel.sys.allocate(256));
+  const notices: Notice[] = [
+    {
+      level: "info",
+      code: "NEEDED",
+      message: `the target needs about ${sizeText(needs.bytes)} and ${String(needs.inodes)} inodes for this; it has ${sizeText(free.bytes)}${free.hasInodes ? ` and ${String(free.inodes)} inodes` : ""} free`,
+    },
+  ];
+  if (needs.bytes > free.bytes) {
+    const message = `it will not fit: the target ${target.path} lacks about ${sizeText(needs.bytes - free.bytes)}`;
+    notices.push({ level: "warning", code: "TOO_FEW_BYTES", message });
+  }
+  if (free.hasInodes && needs.inodes > free.inodes) {
+    const message = `it will not fit: the target ${target.path} lacks about ${String(needs.inodes - free.inodes)} inodes`;
+    notices.push({ level: "warning", code: "TOO_FEW_INODES", message });
+  }
+  return notices;
+}
+
+function sizeText(bytes: number): string {
+  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${String(Math.ceil(bytes / 1024))} KiB`;
+}

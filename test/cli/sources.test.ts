@@ -1,0 +1,217 @@
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { dedupe, makeWorkplace, migrate, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { compareTrees } from "../support/oracle.ts";
+import { requirement } from "../support/skip.ts";
+import { directory, file, linkTo, makeTree } from "../support/tree.ts";
+
+const MIB = 2 ** 20;
+const root = requirement(process.getuid?.() === 0, "needs root");
+const run = (command: string, ...args: string[]) =>
+  execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+let place: Workplace;
+let work = "";
+let source = "";
+let target = "";
+
+beforeAll(() => {
+  place = makeWorkplace();
+});
+
+afterAll(() => place.close());
+
+beforeEach(() => {
+  work = mkdtempSync(join(place.path, "sources-"));
+  source = join(work, "source");
+  target = join(work, "target");
+  mkdirSync(target);
+});
+
+afterEach(() => rmSync(work, { recursive: true, force: true }));
+
+const snapshotsOf = (...options: string[]) => {
+  const { events, code, err } = migrateJson([...options, source, target]);
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  return events.filter(({ type }) => type === "snapshot").map(({ path }) => path);
+};
+
+const twoDays = () =>
+  makeTree(source, {
+    "daily.0/a": file("a"),
+    "daily.0/b": file("b0"),
+    "daily.1/a": linkTo("daily.0/a"),
+    "daily.1/b": file("b1"),
+  });
+
+describe("what a snapshot is", () => {
+  it("is found below containers, whose own metadata arrives too", () => {
+    makeTree(source, {
+      "hosts/h1": directory({ mode: 0o750, mtimeNs: 11n }),
+      "hosts/h1/daily.0/x": file("x"),
+      "hosts/h1/daily.1/x": linkTo("hosts/h1/daily.0/x"),
+      "hosts/h2/2024-05-31/x": linkTo("hosts/h1/daily.0/x"),
+      "hosts/h2/notes": file("notes"),
+    });
+    for (const path of ["hosts/h1/daily.0", "hosts/h1/daily.1", "hosts/h2/2024-05-31"])
+      expect(snapshotsOf()).toContain(path);
+    expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("is what --snapshots says", () => {
+    makeTree(source, { "backup-a/x": file("x"), "backup-b/x": linkTo("backup-a/x"), "daily.0/y": file("y") });
+    expect(snapshotsOf("--snapshots", "backup-*")).toEqual(expect.arrayContaining(["backup-a", "backup-b"]));
+    expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("comes newest first", () => {
+    makeTree(source, {
+      "2024-01-01": directory({ mtimeNs: 1_000_000_000n }),
+      "2024-01-02": directory({ mtimeNs: 3_000_000_000n }),
+      "2024-01-03": directory({ mtimeNs: 2_000_000_000n }),
+    });
+    const order = snapshotsOf("-j1").filter((path) => path !== "");
+    expect(order).toEqual(["2024-01-02", "2024-01-03", "2024-01-01"]);
+  });
+});
+
+describe.skipIf(!root)("filesystems within the source", () => {
+  it("are crossed, and not crossed with -x; an empty lost+found is left out", async () => {
+    twoDays();
+    mkdirSync(join(source, "daily.0/mnt"));
+    mkdirSync(join(source, "hosts"));
+    await withFilesystem({ type: "ext4", sizeBytes: 32 * MIB }, (mount) => {
+      mkdirSync(join(mount, "daily.0"));
+      writeFileSync(join(mount, "daily.0/x"), "x");
+      writeFileSync(join(mount, "on-it"), "on it");
+      for (const at of ["daily.0/mnt", "hosts"]) run("mount", "--bind", mount, join(source, at));
+      try {
+        const other = join(work, "other");
+        mkdirSync(other);
+        expect(migrate(source, target)).toMatchObject({ code: 0, err: "" });
+        expect(readdirSync(join(target, "daily.0/mnt")).sort()).toEqual(["daily.0", "on-it"]);
+        expect(readdirSync(join(target, "hosts")).sort()).toEqual(["daily.0", "on-it"]);
+        expect(migrate(source, other, "-x")).toMatchObject({ code: 0, err: "" });
+        expect(readdirSync(join(other, "daily.0/mnt"))).toEqual([]);
+        expect(readdirSync(join(other, "hosts"))).toEqual([]);
+      } finally {
+        for (const at of ["daily.0/mnt", "hosts"]) run("umount", join(source, at));
+      }
+    });
+  });
+
+  it("may be a file mounted over another, also where the source is named relatively", () => {
+    twoDays();
+    writeFileSync(join(work, "cover"), "covering");
+    run("touch", "-d", "2020-01-01", source, join(source, "daily.0"), join(source, "daily.1"));
+    run("mount", "--bind", join(work, "cover"), join(source, "daily.1/a"));
+    try {
+      execFileSync("sleep", ["3.2"]);
+      const { code } = dedupe(["migrate", "--no-progress", "-j1", "source", "target"], { cwd: work });
+      expect(code).toBe(0);
+      expect(readFileSync(join(target, "daily.1/a"), "utf8")).toBe("covering");
+    } finally {
+      run("umount", join(source, "daily.1/a"));
+    }
+  });
+
+  it.skipIf(!requireFilesystem("btrfs"))("may be btrfs snapshots, whose inode numbers repeat", async () => {
+    await withFilesystem({ type: "btrfs", sizeBytes: 256 * MIB }, (mount) => {
+      run("btrfs", "subvolume", "create", join(mount, "live"));
+      for (let made = 0; made < 50; made++) writeFileSync(join(mount, "live", `f${made}`), `first ${made}`);
+      for (let made = 0; made < 10; made++)
+        linkSync(join(mount, "live", `f${made}`), join(mount, "live", `l${made}`));
+      run("btrfs", "subvolume", "snapshot", "-r", join(mount, "live"), join(mount, "daily.1"));
+      for (let made = 0; made < 25; made++) writeFileSync(join(mount, "live", `f${made}`), `other ${made}`);
+      run("btrfs", "subvolume", "snapshot", "-r", join(mount, "live"), join(mount, "daily.0"));
+      expect(migrate(mount, target)).toMatchObject({ code: 0, err: "" });
+      expect(compareTrees(mount, target, { mergedOk: true })).toEqual([]);
+      expect(statSync(join(target, "daily.0/f40")).ino).toBe(statSync(join(target, "daily.1/f40")).ino);
+      expect(migrateJson([mount, target]).summary).toMatchObject({
+        readBytes: 0,
+        createdInodes: 0,
+        exitCode: 0,
+      });
+    });
+  });
+});
+
+describe("options", () => {
+  it("--bwlimit takes the time it should", () => {
+    twoDays();
+    for (let made = 0; made < 40; made++)
+      writeFileSync(join(source, `daily.0/f${made}`), Buffer.alloc(100_000, made + 1));
+    const { summary } = migrateJson(["--bwlimit=1m", source, target]);
+    expect(summary.elapsedMs).toBeGreaterThan(3400);
+    expect(summary.elapsedMs).toBeLessThan(7000);
+  });
+
+  it("--no-xattrs leaves them out, and a run without it brings them", { skip: !root }, () => {
+    makeTree(source, {
+      "daily.0/a": file("a", { xattrs: { "user.x": "1" } }),
+      "daily.0/d": directory({ xattrs: { "user.y": "2" } }),
+    });
+    expect(migrate(source, target, "--no-xattrs").code).toBe(0);
+    expect(compareTrees(source, target).map((each) => each.class)).toEqual(["xattr", "xattr"]);
+    expect(compareTrees(source, target, { ignore: ["xattr"] })).toEqual([]);
+    expect(migrate(source, target).code).toBe(0);
+    expect(compareTrees(source, target)).toEqual([]);
+  });
+
+  it("--index keeps the index elsewhere, and makes the folder", () => {
+    twoDays();
+    const index = join(work, "fast/index");
+    mkdirSync(join(work, "fast"));
+    expect(migrate(source, target, "--index", index)).toMatchObject({ code: 0, err: "" });
+    expect(existsSync(join(index, "data.mdb"))).toBe(true);
+    expect(existsSync(join(target, ".dedupe/index/data.mdb"))).toBe(false);
+    expect(migrateJson(["--index", index, source, target]).summary).toMatchObject({ readBytes: 0 });
+    expect(migrateJson([source, target]).summary).toMatchObject({ exitCode: 0, createdInodes: 0 });
+  });
+
+  it("-q says nothing, -v a line a name, --log-file all of it", () => {
+    twoDays();
+    const log = join(work, "log");
+    expect(migrate(source, target, "-q", "--log-file", log)).toEqual({ code: 0, out: "", err: "" });
+    expect(readFileSync(log, "utf8")).toMatch(/migrate .* -> [\s\S]*daily\.0[\s\S]*Finished after/);
+    rmSync(join(source, "daily.0/b"));
+    writeFileSync(join(source, "daily.0/b"), "another");
+    writeFileSync(join(source, "daily.0/n\u001bew"), "new");
+    const { out } = migrate(source, target, "-v");
+    expect(out).toMatch(/replaced +daily\.0\/b/);
+    expect(out).not.toContain("\u001b");
+    const plain = migrate(source, target);
+    expect(plain.out).toMatch(/snapshot 1 of 3 +daily\.\d +.* unchanged/);
+    expect(plain.out).not.toContain("\r");
+  });
+
+  it("--min-size and --merge none keep apart what only looks alike", () => {
+    makeTree(source, {
+      "daily.0/a": file("same"),
+      "daily.1/a": file("same"),
+      "daily.0/z": file("x".repeat(99)),
+      "daily.1/z": file("x".repeat(99)),
+    });
+    expect(migrate(source, target, "--min-size=50").code).toBe(0);
+    const ino = (path: string) => statSync(join(target, path)).ino;
+    expect(ino("daily.0/a")).not.toBe(ino("daily.1/a"));
+    expect(ino("daily.0/z")).toBe(ino("daily.1/z"));
+    const other = join(work, "other");
+    mkdirSync(other);
+    expect(migrate(source, other, "--merge=none").code).toBe(0);
+    expect(compareTrees(source, other)).toEqual([]);
+  });
+});

@@ -1,0 +1,112 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { migrate, readTrace } from "./faulty-run.ts";
+import type { FaultAction } from "./faults/plan.ts";
+import { makeFilesystem } from "./filesystem.ts";
+import { afterStop, finishes, judgeFaulted, twoAtATime, type Attempt } from "./promises.ts";
+import { manifest } from "./oracle.ts";
+import { makeSmallRoot } from "./small-root.ts";
+
+const MIB = 2 ** 20;
+
+/** One fault, met in a run of its own on a target of its own. */
+export type Fault = { readonly at: number; readonly errno: keyof typeof constants.errno | "KILL" };
+
+/** A small root on one ext4, room for targets on another. */
+export interface Sweep {
+  /** System calls of a run without a fault. */
+  readonly calls: number;
+  /** Runs into each fault, then finishes without; what was not as promised, one line each. */
+  run(faults: readonly Fault[]): Promise<string[]>;
+  /** What a sweep has done to the source; nothing. */
+  sourceChanges(): string[];
+  close(): void;
+}
+
+/** "first": into an empty target. "update": into one that an earlier run filled from the root of two days before. */
+export async function openSweep(kind: "first" | "update", jobs = 1): Promise<Sweep> {
+  const sources = makeFilesystem({ type: "ext4", sizeBytes: 600 * MIB });
+  const targets = makeFilesystem({ type: "ext4", sizeBytes: 1500 * MIB });
+  const [monday, wednesday] = ["monday", "wednesday"].map((day) => join(sources.mountPoint, day)) as [
+    string,
+    string,
+  ];
+  makeSmallRoot(monday, "monday");
+  makeSmallRoot(wednesday, "wednesday");
+  const source = kind === "first" ? monday : wednesday;
+  const args = ["-j", String(jobs), ...(kind === "first" ? [] : ["--delete"])];
+  const fresh = async (): Promise<Attempt> => {
+    const target = mkdtempSync(join(targets.mountPoint, "target-"));
+    if (kind === "update") await mustEnd(monday, target);
+    return { source, target, args, ...(kind === "update" ? { old: monday } : {}) };
+  };
+  const before = stateOf(source);
+  return {
+    calls: await countCalls(await fresh(), targets.mountPoint),
+    run: async (faults) => {
+      const findings: string[] = [];
+      await twoAtATime(faults, async (fault) => {
+        const made = await fresh();
+        // A kernel that says of a name that it is gone is believed: --delete takes it away.
+        const isDenied = fault.errno === "ENOENT";
+        const attempt = isDenied ? { ...made, args: made.args!.filter((arg) => arg !== "--delete") } : made;
+        const found = await meet(fault, attempt);
+        findings.push(...found.map((each) => `${fault.errno} at call ${fault.at}: ${each}`));
+        rmSync(attempt.target, { recursive: true, force: true });
+      });
+      return findings;
+    },
+    sourceChanges: () => {
+      const after = stateOf(source);
+      return [...before].filter(([path, state]) => after.get(path) !== state).map(([path]) => path);
+    },
+    close: () => {
+      sources.close();
+      targets.close();
+    },
+  };
+}
+
+async function mustEnd(source: string, target: string): Promise<void> {
+  const { code, stdout, stderr } = await migrate(source, target, { args: ["-j", "1"] });
+  if (code !== 0) throw new Error(`a run without a fault ended with ${code}: ${stdout}${stderr}`);
+}
+
+async function countCalls({ source, target, args = [] }: Attempt, folder: string): Promise<number> {
+  const file = join(folder, "trace");
+  await migrate(source, target, { args, plan: { trace: { file } } });
+  return readTrace(file).length;
+}
+
+async function meet({ at, errno }: Fault, attempt: Attempt): Promise<string[]> {
+  const action: FaultAction =
+    errno === "KILL"
+      ? { type: "kill", when: at % 2 === 0 ? "before" : "after" }
+      : { type: "fail", errno: constants.errno[errno] };
+  const result = await migrate(attempt.source, attempt.target, {
+    args: attempt.args ?? [],
+    plan: { rules: [{ at, action }] },
+  });
+  const findings: string[] = [];
+  // What this user may not read is left out; what the target refused to hold on trial, the counters say.
+  if (errno === "EPERM" || (result.summary?.lostXattrs ?? 0) > 0)
+    attempt = { ...attempt, limits: { mergedOk: true, ignore: ["xattr"] } };
+  if (errno !== "KILL") findings.push(...judgeFaulted(result, attempt));
+  else
+    findings.push(...afterStop(attempt).map((each) => `not whole after the kill: ${JSON.stringify(each)}`));
+  return [...findings, ...(await finishes(attempt))];
+}
+
+/** All but atimes, which the oracle itself moves. */
+function stateOf(root: string): Map<string, string> {
+  return new Map(manifest(root).map(({ atimeNs: _atime, ...entry }) => [entry.path, JSON.stringify(entry)]));
+}
+
+/** Every `stride`th call from `first` on, and a few beyond the last: more calls may come with a fault. */
+export function everyNth(calls: number, stride: number, first = 1): number[] {
+  return Array.from(
+    { length: Math.ceil((calls + 3 - first) / stride) },
+    (_, index) => first + index * stride,
+  );
+}
