@@ -10,8 +10,6 @@ const INO_HIGH = 3;
 const TARGET_LOW = 4;
 const TARGET_HIGH = 5;
 const LINKS = 6;
-const SNAPSHOT = 7;
-const IN_SNAPSHOT = 8;
 const MOST_IN_SNAPSHOT = 9;
 const USED = 10;
 const SIZE_LOW = 11;
@@ -19,6 +17,12 @@ const SIZE_HIGH = 12;
 /** A descriptor of the target inode plus one, 0 for none. */
 const DESCRIPTOR = 13;
 const REF = 16;
+/**
+ * Words that count the names in a snapshot: its number modulo 2^16 above, the count below. Several snapshots may be
+ * under way at once, one a thread.
+ */
+const SNAPSHOT_WORDS = [7, 8, 14, 15, 29, 30, 31] as const;
+const COUNT_MOST = 0xffff;
 const EMPTY = 0;
 const SOURCE = 1;
 const OBJECT = 2;
@@ -135,13 +139,7 @@ export class InodeTable {
   #take(at: number, ref: Ref, snapshot: number, names: number): void {
     const words = this.#words;
     const { hit } = this;
-    if (words[at + SNAPSHOT] !== snapshot) {
-      words[at + SNAPSHOT] = snapshot;
-      words[at + IN_SNAPSHOT] = 0;
-    }
-    const inSnapshot = (words[at + IN_SNAPSHOT] as number) + names;
-    words[at + IN_SNAPSHOT] = inSnapshot;
-    if (inSnapshot > (words[at + MOST_IN_SNAPSHOT] as number)) words[at + MOST_IN_SNAPSHOT] = inSnapshot;
+    if (names > 0) this.#countNames(at, snapshot, names);
     words[at + USED] = 1;
     words[at + LINKS] = (words[at + LINKS] as number) + names;
     hit.slot = at;
@@ -152,6 +150,17 @@ export class InodeTable {
     hit.mostInSnapshot = words[at + MOST_IN_SNAPSHOT] as number;
     hit.fd = (words[at + DESCRIPTOR] as number) - 1;
     ref.copyFrom(words, at + REF);
+  }
+
+  /** Counts names of a snapshot, and remembers the most that one has had; negative `names` are taken back. */
+  #countNames(at: number, snapshot: number, names: number): void {
+    const words = this.#words;
+    const word = at + (SNAPSHOT_WORDS[snapshot % SNAPSHOT_WORDS.length] as number);
+    const held = words[word] as number;
+    const before = held >>> 16 === (snapshot & 0xffff) ? held & COUNT_MOST : 0;
+    const count = Math.min(COUNT_MOST, Math.max(0, before + names));
+    words[word] = (((snapshot & 0xffff) << 16) | count) >>> 0;
+    if (count > (words[at + MOST_IN_SNAPSHOT] as number)) words[at + MOST_IN_SNAPSHOT] = count;
   }
 
   /**
@@ -171,13 +180,12 @@ export class InodeTable {
   }
 
   /** Takes back the name that the `find` at `slot` counted; the entry may have gone meanwhile, which costs a recount. */
-  uncount(slot: number): false {
+  uncount(slot: number, snapshot: number): false {
     const set = Math.floor(slot / (WAYS * ENTRY_WORDS));
     this.#lock(set);
     const links = this.#words[slot + LINKS] as number;
-    const inSnapshot = this.#words[slot + IN_SNAPSHOT] as number;
     if (links > 0) this.#words[slot + LINKS] = links - 1;
-    if (inSnapshot > 0) this.#words[slot + IN_SNAPSHOT] = inSnapshot - 1;
+    this.#countNames(slot, snapshot, -1);
     this.#unlock(set);
     return false;
   }

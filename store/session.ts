@@ -21,6 +21,8 @@ export type StoreShared = {
   table: SharedArrayBuffer;
   /** Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still have. */
   control: SharedArrayBuffer;
+  /** One bit for each size of a large object of this run. */
+  sizes: SharedArrayBuffer;
 };
 
 const DESCRIPTORS_LEFT = 2;
@@ -43,6 +45,7 @@ export class StoreSession {
   readonly #shared: StoreShared;
   readonly #control: Int32Array;
   readonly #index: Index;
+  readonly #sizes: Int32Array;
   readonly #stat: Stat;
   readonly #record: RecordBuffer;
   readonly #content: ContentMover;
@@ -54,6 +57,7 @@ export class StoreSession {
     this.#control = new Int32Array(shared.control);
     this.#content = content;
     this.table = new InodeTable(shared.table);
+    this.#sizes = new Int32Array(shared.sizes);
     this.#index = Index.open(shared.indexPath, "read");
     this.#stat = new Stat(kernel.sys);
     this.#record = new RecordBuffer(kernel.sys);
@@ -66,9 +70,24 @@ export class StoreSession {
     return row === undefined ? undefined : decodeSourceRow(row);
   }
 
-  /** Whether some object of this size is known: then a large file is worth hashing before it is copied. */
+  /**
+   * Whether some object of this size seems to be known: then a large file is worth hashing before it is copied. Sizes
+   * of this run are remembered by one bit each, so that a wrong yes is possible and costs a reading.
+   */
   knowsSize(sizeBytes: number): boolean {
-    return this.#index.hasSize(sizeBytes);
+    const { word, bit } = this.#sizeBit(sizeBytes);
+    return (Atomics.load(this.#sizes, word) & bit) !== 0 || this.#index.hasSize(sizeBytes);
+  }
+
+  noteSize(sizeBytes: number): void {
+    const { word, bit } = this.#sizeBit(sizeBytes);
+    Atomics.or(this.#sizes, word, bit);
+  }
+
+  #sizeBit(sizeBytes: number): { word: number; bit: number } {
+    const mixed =
+      Math.imul((sizeBytes >>> 0) ^ Math.imul(sizeBytes / 0x100000000, 0x9e3779b1), 0x85ebca6b) >>> 0;
+    return { word: (mixed >>> 5) % this.#sizes.length, bit: 1 << (mixed & 31) };
   }
 
   directoryOf(ref: Ref): number {

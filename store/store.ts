@@ -15,19 +15,19 @@ import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
 import type { StoreShared } from "./session.ts";
 
-export { StoreError, type StoreErrorCode } from "./errors.ts";
-export { checkExistingFormat, type MergePolicy } from "./format.ts";
+export { StoreError } from "./errors.ts";
+export type { MergePolicy } from "./format.ts";
 export { STORE_NAME } from "./layout.ts";
-export { ContentMover, SMALL_BYTES, type ContentMeter } from "./content.ts";
+export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
-export { blake3, DIGEST_BYTES } from "./hash/blake3.ts";
+export { blake3 } from "./hash/blake3.ts";
 export { Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { StoreSession, type StoreShared } from "./session.ts";
 export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
-export { IDENTITY_BYTES, type KnownInode, type SourceState } from "./record.ts";
+export type { SourceState } from "./record.ts";
 
 type Directories = {
   storeFd: number;
@@ -98,6 +98,7 @@ export class Store {
       journalFds: this.#journal.fds,
       indexPath,
       table: InodeTable.allocate(),
+      sizes: new SharedArrayBuffer(SIZE_BITS / 8),
       control,
     };
   }
@@ -162,6 +163,9 @@ export type OpeningStore = {
   abandon: () => void;
 };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
+
+/** 128 KiB: far more bits than there are large files of different sizes. */
+export const SIZE_BITS = 1 << 20;
 
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
 const RLIMIT_NOFILE = 7;

@@ -17,6 +17,7 @@ import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
 import { STORE_NAME, type Store } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
+import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { openRoots, warnings, type Root } from "./preflight.ts";
@@ -52,6 +53,8 @@ export type MigrateRun = {
   tally: Tally;
   counters(): Counters;
   reportProgress(): () => void;
+  /** Remembers which filesystems the source had, for the guards of a later --delete. */
+  recordSource(): void;
   close(): Promise<void>;
 };
 
@@ -78,7 +81,14 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   reporter.emit({ ...startOf(options), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
+  refuseEmptySource(kernel, source, options);
   const opened = await openTarget(kernel, target, options);
+  try {
+    refuseLostFilesystem(kernel, { source, logFd: opened.store.directories.logFd }, options);
+  } catch (error) {
+    await opened.store.close();
+    throw error;
+  }
   return startRun({ ...begun, options, context, source, target, plan, ...opened });
 }
 
@@ -153,6 +163,9 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     ...{ kernel, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
     reportProgress: () => reportProgress(parts, tally, counters),
+    recordSource: () => {
+      recordSource(kernel, { source, logFd: store.directories.logFd }, options);
+    },
     close: async () => {
       await pool.close();
       await store.close();

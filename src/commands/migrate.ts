@@ -41,6 +41,7 @@ async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Pro
   try {
     await run.migration.run(run.pool);
     if (!stop.aborted) run.migration.finishContainers(run.plan.containers);
+    if (!stop.aborted) run.recordSource();
     await run.store.sync();
     return stop.aborted
       ? { type: "stopped", signal: (stop.reason as StopReason).signal }

@@ -86,7 +86,7 @@ export const DT_REG = 8;
 /** include/uapi/linux/fs.h */
 export const FICLONE = 0x40049409;
 export const FS_IOC_GETFSUUID = 0x80111500;
-/** struct xfs_fsop_geom_v1: 112 bytes, the UUID at offset 56 (fs/xfs/libxfs/xfs_fs.h). */
+/** struct xfs_fsop_geom_v1: 112 bytes, the UUID at offset 64 (fs/xfs/libxfs/xfs_fs.h). */
 export const XFS_IOC_FSGEOMETRY_V1 = 0x80705864;
 
 /** include/uapi/linux/magic.h */

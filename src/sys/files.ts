@@ -1,4 +1,13 @@
-import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_NOATIME, O_RDONLY, O_WRONLY } from "./constants.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_FDCWD,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_NOATIME,
+  O_RDONLY,
+  O_WRONLY,
+} from "./constants.ts";
 import { SysError, check, errno } from "./errors.ts";
 import type { Scratch } from "./scratch.ts";
 import type { Stat } from "./stat.ts";

@@ -41,7 +41,7 @@ function readUuid(sys: Sys, fd: number, magic: number, memory: Memory): Buffer |
     return Buffer.from(memory.bytes.subarray(1, 17));
   }
   if (magic === XFS_SUPER_MAGIC && sys.ioctl(fd, XFS_IOC_FSGEOMETRY_V1, memory.address) === 0) {
-    return Buffer.from(memory.bytes.subarray(56, 72));
+    return Buffer.from(memory.bytes.subarray(64, 80));
   }
   return undefined;
 }

@@ -37,8 +37,8 @@ export class Linker {
     )
       return false;
     const { hit } = table;
-    if (this.#isNearLimit(hit.links, hit.mostInSnapshot)) return table.uncount(hit.slot);
-    if (session.linkHit(ref, frame.targetFd, name) < 0) return table.uncount(hit.slot);
+    if (this.#isNearLimit(hit.links, hit.mostInSnapshot)) return table.uncount(hit.slot, frame.unit + 1);
+    if (session.linkHit(ref, frame.targetFd, name) < 0) return table.uncount(hit.slot, frame.unit + 1);
     counters.linkedNames++;
     counters.plainCopyBytes += hit.sizeBytes;
     return true;

@@ -18,7 +18,12 @@ export type PoolListener = {
 const HUNGRY_MS = 2;
 const READING_MS = 50;
 
-type Seat = { worker: Worker; finish: ((message: FromWorker) => void) | undefined };
+type Seat = {
+  worker: Worker;
+  finish: ((message: FromWorker) => void) | undefined;
+  /** Resolves when the thread is gone, whatever ended it. */
+  ended: Promise<unknown>;
+};
 
 /**
  * Worker threads doing subtree tasks. p-queue holds the tasks and runs as many as there are threads; a thread gives
@@ -201,8 +206,7 @@ export class Pool {
   async close(): Promise<void> {
     await this.#queue.onIdle();
     await Promise.all(
-      this.#seats.map(async ({ worker }) => {
-        const ended = new Promise((resolve) => worker.once("exit", resolve));
+      this.#seats.map(async ({ worker, ended }) => {
         worker.postMessage({ type: "close" } satisfies ToWorker);
         const timer = setTimeout(() => void worker.terminate(), 5000);
         await ended;
@@ -213,6 +217,7 @@ export class Pool {
 }
 
 async function setUpWorker(worker: Worker, setup: WorkerSetup): Promise<Seat> {
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
   await new Promise<void>((resolve, reject) => {
     worker.once("message", () => {
       resolve();
@@ -220,5 +225,5 @@ async function setUpWorker(worker: Worker, setup: WorkerSetup): Promise<Seat> {
     worker.once("error", reject);
     worker.postMessage({ type: "setup", setup } satisfies ToWorker);
   });
-  return { worker, finish: undefined };
+  return { worker, finish: undefined, ended };
 }

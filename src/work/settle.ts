@@ -13,6 +13,7 @@ import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
 import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
+import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
 
 /** A file that goes on changing is given up after this many readings. */
@@ -33,6 +34,7 @@ export class Settler {
   readonly #maker: Maker;
   readonly #linker: Linker;
   readonly #specials: SpecialSettler;
+  readonly #takeover: Takeover;
 
   constructor(thread: Thread) {
     this.#thread = thread;
@@ -41,6 +43,7 @@ export class Settler {
     this.#linker = new Linker(thread, this.#placer, this.#maker);
     const parts = { placer: this.#placer, maker: this.#maker, linker: this.#linker };
     this.#specials = new SpecialSettler(thread, parts);
+    this.#takeover = new Takeover(thread, this.#placer);
   }
 
   get placer(): Placer {
@@ -175,10 +178,12 @@ export class Settler {
       return bytes === undefined ? undefined : { digest: blake3(bytes), content: bytes };
     }
     const mayClone = openStat.device === rules.targetDevice;
-    if (mayClone || (sizeBytes >= LARGE_BYTES && session.knowsSize(sizeBytes))) {
+    const mayKnow = sizeBytes >= LARGE_BYTES && session.knowsSize(sizeBytes);
+    if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
       if (digest === undefined) return undefined;
       if (this.#isSound(subject, digest, held, sizeBytes)) return { digest, isSound: true };
+      if (this.#takeover.adopt(subject, held)) return { digest, isSound: true };
     }
     return this.#copyLarge(subject, fd, sizeBytes, held);
   }
@@ -207,10 +212,15 @@ export class Settler {
     const { ref, session, counters } = this.#thread;
     const { frame, entry, key, state } = subject;
     const { content } = taken;
-    if (taken.isSound === true || (content !== undefined && this.#lookOrClear(subject, taken.digest, held))) {
-      counters.mergedInodes++;
-      counters.mergedBytes += state.sizeBytes;
-    } else {
+    if (
+      taken.isSound === true ||
+      (taken.made === undefined && this.#lookOrClear(subject, taken.digest, held))
+    ) {
+      if (!this.#isItself(subject)) {
+        counters.mergedInodes++;
+        counters.mergedBytes += state.sizeBytes;
+      }
+    } else if (taken.made !== undefined || !this.#takeover.adopt(subject, held)) {
       const made =
         taken.made ??
         this.#maker.regular(frame, entry.name, held, (fd) => {
@@ -225,6 +235,12 @@ export class Settler {
     if (subject.isShared) session.table.insert(key, ref, session.found);
     this.#record(subject);
     this.#linker.link(frame, entry, key);
+  }
+
+  /** Whether an earlier run made the object from this very inode: nothing is merged then. */
+  #isItself({ identity, state }: Subject): boolean {
+    const { session, ref } = this.#thread;
+    return session.known(identity, state.ino)?.ref.equals(ref.bytes) ?? false;
   }
 
   #lookOrClear(subject: Subject, digest: Buffer, held: Attributes): boolean {
@@ -268,6 +284,7 @@ export class Settler {
     found.mtimeNs = targetStat.mtimeNs;
     counters.createdInodes++;
     session.table.insertObject(ref, found);
+    if (found.sizeBytes >= LARGE_BYTES) session.noteSize(found.sizeBytes);
     if (subject.isShared) session.table.insert(subject.key, ref, found);
     this.#record(subject);
     this.#placer.finish(subject.frame, subject.entry.name, at);

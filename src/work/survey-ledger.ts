@@ -16,7 +16,6 @@ const TARGET_ROW_BYTES = 28;
 
 const SOURCE_KEY = 0x73;
 const TARGET_KEY = 0x74;
-const SIZE_KEY = 0x7a;
 
 /** An inode of the store as it will be: `dataBytes` are those that are no hole. Inode number 0: still to be made. */
 export type ForeseenInode = TargetInode & { dataBytes: number };
@@ -31,7 +30,6 @@ export class SurveyLedger {
   readonly #ledger: Ledger;
   readonly #sourceKey = Buffer.alloc(13, SOURCE_KEY);
   readonly #targetKey = Buffer.alloc(53, TARGET_KEY);
-  readonly #sizeKey = Buffer.alloc(9, SIZE_KEY);
   #row: Buffer = Buffer.alloc(SOURCE_ROW_BYTES);
 
   constructor(ledger: Ledger) {
@@ -122,19 +120,6 @@ export class SurveyLedger {
   addLink(ref: Ref): void {
     const row = this.#targetRow(ref);
     row?.writeUInt32LE(row.readUInt32LE(0) + 1, 0);
-  }
-
-  /** Notes that a large object of this size was met while batch `batch` was open. */
-  insertSize(sizeBytes: number, batch: number): void {
-    if (this.sizeBatch(sizeBytes) !== undefined) return;
-    const row = Buffer.alloc(4);
-    row.writeUInt32LE(batch, 0);
-    this.#ledger.set(this.#sizeKey, row);
-  }
-
-  sizeBatch(sizeBytes: number): number | undefined {
-    this.#sizeKey.writeDoubleLE(sizeBytes, 1);
-    return this.#ledger.get(this.#sizeKey)?.readUInt32LE(0);
   }
 
   close(): Promise<void> {

@@ -12,11 +12,10 @@ import { attributesByName, groupOf, heldOf, subjectOf, type Subject } from "./su
 import { dataBytesOf } from "./survey-content.ts";
 import type { SurveyContext } from "./survey-context.ts";
 import { SurveyLinker } from "./survey-link.ts";
+import { Takeover } from "./takeover.ts";
 
 /** As in settle.ts. */
 const READINGS = 4;
-/** Content that makes a seal due, as in migration.ts: from then on the run knows a large object by its size. */
-const SEAL_BYTES = 1 << 30;
 
 /** Content read: `isCopied` where the run writes it before it can know whether the store has it. */
 type Read = { digest: Buffer; dataBytes: number; isCopied: boolean };
@@ -26,13 +25,13 @@ export class SurveySettler {
   readonly #context: SurveyContext;
   readonly #linker: SurveyLinker;
   readonly #maker: Maker;
-  #batch = 0;
-  #batchBytes = 0;
+  readonly #takeover: Takeover;
 
   constructor(context: SurveyContext) {
     this.#context = context;
     this.#linker = new SurveyLinker(context);
     this.#maker = new Maker(context.thread, context.placer);
+    this.#takeover = new Takeover(context.thread, context.placer);
   }
 
   linkKnown(frame: Frame, inoLow: number, inoHigh: number): boolean {
@@ -138,16 +137,8 @@ export class SurveySettler {
     if (digest === undefined) return undefined;
     const isHome = openStat.device === rules.targetDevice;
     const dataBytes = isHome && traits.clones ? 0 : dataBytesOf(sys, fd, sizeBytes);
-    return { digest, dataBytes, isCopied: !isHome && !this.#isSizeKnown(sizeBytes) };
-  }
-
-  /** Whether the run will look for an object of this size before it copies the file. */
-  #isSizeKnown(sizeBytes: number): boolean {
-    if (sizeBytes < LARGE_BYTES) return false;
-    const { thread, ledger } = this.#context;
-    if (thread.session.knowsSize(sizeBytes)) return true;
-    const batch = ledger.sizeBatch(sizeBytes);
-    return batch !== undefined && batch < this.#batch;
+    const isLooked = isHome || (sizeBytes >= LARGE_BYTES && thread.session.knowsSize(sizeBytes));
+    return { digest, dataBytes, isCopied: !isLooked };
   }
 
   #settleRead(subject: Subject, read: Read, held: Attributes): void {
@@ -156,26 +147,36 @@ export class SurveySettler {
     const { frame, entry, key, state, group, isShared } = subject;
     ref.setObject(read.digest, thread.variantOf(held), group);
     const isMerged = this.#isKnown(held, state.sizeBytes);
-    if (!isMerged || read.isCopied) this.#write(read.dataBytes);
-    if (state.sizeBytes >= LARGE_BYTES) ledger.insertSize(state.sizeBytes, this.#batch);
-    if (isMerged) {
+    const isTakenOver = !isMerged && this.#takeover.matches(subject, held);
+    if (isTakenOver) this.#takeOver(read.dataBytes);
+    else if (!isMerged || read.isCopied) counters.writtenBytes += read.dataBytes;
+    if (isMerged && !this.#isItself(subject)) {
       counters.mergedInodes++;
       counters.mergedBytes += state.sizeBytes;
+    }
+    if (isMerged || isTakenOver) {
       if (isShared) ledger.insert(key, ref, session.found);
       this.#linker.link(frame, entry, key);
       return;
     }
+    if (state.sizeBytes >= LARGE_BYTES) session.noteSize(state.sizeBytes);
     this.#foresee(state.sizeBytes, read.dataBytes);
     if (isShared) ledger.insert(key, ref, session.found);
     this.#linker.finish(frame, entry.name, "copied");
   }
 
-  #write(dataBytes: number): void {
-    this.#context.thread.counters.writtenBytes += dataBytes;
-    this.#batchBytes += dataBytes;
-    if (this.#batchBytes <= SEAL_BYTES) return;
-    this.#batch++;
-    this.#batchBytes = 0;
+  /** The target's name is the object already. */
+  #takeOver(dataBytes: number): void {
+    const { thread, ledger } = this.#context;
+    const { session, ref, targetStat } = thread;
+    session.remember(targetStat);
+    session.found.links++;
+    ledger.insertTarget(ref, { ...session.found, dataBytes });
+  }
+
+  #isItself({ identity, state }: Subject): boolean {
+    const { session, ref } = this.#context.thread;
+    return session.known(identity, state.ino)?.ref.equals(ref.bytes) ?? false;
   }
 
   /** The inode in `ref` will be made, with a name in the store and one in the tree. */

@@ -7,7 +7,6 @@ import type { EntryAction, WorkerSetup } from "./messages.ts";
 import type { FromSurvey, SurveySetup } from "./survey-messages.ts";
 import type { NeedCounts } from "./survey-needs.ts";
 
-export { InodeTable } from "../../store/store.ts";
 export type { SurveySetup } from "./survey-messages.ts";
 export type { NeedCounts } from "./survey-needs.ts";
 

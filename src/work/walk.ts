@@ -105,13 +105,15 @@ export class Walker {
     const { control, sys } = this.#thread;
     const frame = stack.find(({ subdirectories }) => subdirectories.length > 1);
     if (frame === undefined || !control.takeWish()) return;
+    const sourceFd = onSource(sys.dup(frame.sourceFd), "dup");
+    const targetFd = onTarget(sys.dup(frame.targetFd), "dup");
     const given = frame.subdirectories.splice(0, frame.subdirectories.length >> 1);
     const task: Task = {
       type: "task",
       unit: frame.unit,
       mode: frame.mode,
-      sourceFd: onSource(sys.dup(frame.sourceFd), "dup"),
-      targetFd: onTarget(sys.dup(frame.targetFd), "dup"),
+      sourceFd,
+      targetFd,
       actionsFd: frame.actionsFd,
       path: pathOf(frame),
       subdirectories: given,
@@ -196,7 +198,12 @@ export class Walker {
   /** Also where it may not be read: mkfs made it, for root alone. */
   #isEmptyDirectory(frame: Frame, name: Buffer): boolean {
     const { sys, scratch } = this.#thread;
-    const fd = openQuietly(sys, frame.sourceFd, scratch.at(name), sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC);
+    const fd = openQuietly(
+      sys,
+      frame.sourceFd,
+      scratch.at(name),
+      sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC,
+    );
     if (fd < 0) return fd === -errno.EACCES;
     const listing = new Listing(sys);
     const isEmpty = listing.read(fd) >= 0 && !listing.next();

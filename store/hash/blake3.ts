@@ -2,8 +2,6 @@ import { createRequire } from "node:module";
 import type * as Native from "@napi-rs/blake-hash";
 import type * as Wasm from "blake3-wasm";
 
-export const DIGEST_BYTES = 32;
-
 /** Streaming BLAKE3-256. `finish` may be called once. */
 export type Hasher = { update(bytes: Uint8Array): void; finish(): Buffer };
 
