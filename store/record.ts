@@ -55,10 +55,25 @@ export class RecordBuffer {
   }
 }
 
+/** Whether the bytes are a whole, undamaged record. */
+export function isRecord(bytes: Buffer): boolean {
+  if (bytes.length < RECORD_BYTES || bytes.readUInt32LE(0) !== MAGIC) return false;
+  return crc32(bytes.subarray(CHECKED_FROM, RECORD_BYTES)) === bytes.readUInt32LE(4);
+}
+
+/** What the index's keys are made of; views into the record, the inode number little-endian. */
+export function rawFields(record: Buffer) {
+  return {
+    identity: record.subarray(8, 24),
+    ino: record.subarray(24, 32),
+    ref: record.subarray(100, 100 + REF_BYTES),
+    targetSizeBytes: record.readDoubleLE(80),
+  };
+}
+
 /** undefined where the bytes are not a whole, undamaged record. */
 export function decodeRecord(bytes: Buffer): KnownInode | undefined {
-  if (bytes.length < RECORD_BYTES || bytes.readUInt32LE(0) !== MAGIC) return undefined;
-  if (crc32(bytes.subarray(CHECKED_FROM, RECORD_BYTES)) !== bytes.readUInt32LE(4)) return undefined;
+  if (!isRecord(bytes)) return undefined;
   return {
     identity: bytes.subarray(8, 24),
     source: decodeSource(bytes.subarray(24)),

@@ -131,7 +131,7 @@ export class Store {
     Atomics.store(this.#control, 0, 1 - full);
     await this.#sync();
     this.#journal.drain(full, sizeBytes, (records) => {
-      this.#index.commit(Buffer.from(records));
+      this.#index.commit(records);
     });
     this.#journal.empty(full);
   }

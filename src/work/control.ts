@@ -3,6 +3,7 @@ import { zeroCounters, type Counters } from "../report/events.ts";
 const WANTED = 0;
 const STOP = 1;
 const SERIAL = 2;
+const INGESTS = 3;
 const WORDS = 16;
 
 /** Words that all threads share: wishes for tasks, the stop flag, serial numbers, and time slots for --bwlimit. */
@@ -37,6 +38,14 @@ export class Control {
   }
   get isStopped(): boolean {
     return Atomics.load(this.#words, STOP) !== 0;
+  }
+
+  /** A new inode is taken in hand. */
+  countIngest(): void {
+    Atomics.add(this.#words, INGESTS, 1);
+  }
+  get ingests(): number {
+    return Atomics.load(this.#words, INGESTS);
   }
 
   /** A number that no other call in this run gets. */

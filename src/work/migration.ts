@@ -14,7 +14,7 @@ import { openActions, type Publisher } from "./publish.ts";
 
 /** Longest time between seals, and least while a finished unit waits to be published. */
 const SEAL_MOST_MS = 10_000;
-const SEAL_LEAST_MS = 3_000;
+const SEAL_LEAST_MS = 5_000;
 /** Content written since the last seal that makes the next one due. */
 const SEAL_BYTES = 1 << 30;
 

@@ -14,9 +14,11 @@ export type PoolListener = {
   unitDone(unit: number, outcome: "done" | "stopped", names: number): void;
 };
 
-/** Longer than a thread takes from wish to gift, shorter than anyone notices. */
-const HUNGRY_MS = 2;
-const READING_MS = 50;
+/** How often an idle thread is looked at, and how long one may stay idle: a large file may keep the others busy. */
+const HUNGRY_MS = 1;
+const PATIENCE_MS = 50;
+/** A unit that brought fewer new inodes than this was all links, and so will the next one be. */
+const FEW_INGESTS = 64;
 
 type Seat = {
   worker: Worker;
@@ -38,6 +40,9 @@ export class Pool {
   readonly #listener: PoolListener;
   readonly #open = new Map<number, { tasks: number; outcome: "done" | "stopped"; names: number }>();
   #failure: Error | undefined;
+  /** The unit done last brought next to no new inodes. */
+  #isQuiet = false;
+  #ingestsAtDone = 0;
   readonly #freed: (() => void)[] = [];
 
   /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
@@ -158,32 +163,41 @@ export class Pool {
     if (outcome === "stopped") unit.outcome = "stopped";
     if (unit.tasks > 0) return;
     this.#open.delete(number);
+    this.#isQuiet = outcome === "done" && this.control.ingests - this.#ingestsAtDone < FEW_INGESTS;
+    this.#ingestsAtDone = this.control.ingests;
     this.#listener.unitDone(number, unit.outcome, unit.names);
   }
 
   /**
-   * Resolves when a thread has had nothing to do for a moment, so that no other had anything to give away: time for
-   * the next unit. The moment is longer while content is being read: threads that share a unit do not meet the same
-   * new inodes at the same time, as they would in two units that are much alike.
+   * Resolves when it is time for the next unit: when a thread has nothing to do, and no other has anything to give
+   * away. While new inodes are being read the threads had better share a unit: in two units that are much alike they
+   * would meet the same inodes and wait for each other. Where the other threads only link, nothing is lost by that.
    */
   async hungry(): Promise<void> {
     if (this.#queue.pending === 0) return;
-    for (let waitedMs = 0, read = this.#readBytes(); !this.hasFailed;) {
+    if (this.#isQuiet) {
+      // One unit waits, so that no thread ever does.
+      await this.#queue.onSizeLessThan(1);
+      return;
+    }
+    for (let waitedMs = 0, before = this.#activity(); !this.hasFailed && !this.control.isStopped;) {
       if (!this.#hasIdleThread()) {
         await new Promise<void>((resolve) => this.#freed.push(resolve));
         waitedMs = 0;
-        read = this.#readBytes();
+        before = this.#activity();
         continue;
       }
       await delay(HUNGRY_MS);
       waitedMs += HUNGRY_MS;
-      const isReading = this.#readBytes() !== read;
-      if (this.#hasIdleThread() && (!isReading || waitedMs >= READING_MS)) return;
+      const now = this.#activity();
+      const onlyLinks = now.ingests === before.ingests && now.linkedNames > before.linkedNames;
+      if (this.#hasIdleThread() && (onlyLinks || waitedMs >= PATIENCE_MS)) return;
+      if (now.ingests !== before.ingests) before = now;
     }
   }
 
-  #readBytes(): number {
-    return this.counters.sum().readBytes;
+  #activity(): { ingests: number; linkedNames: number } {
+    return { ingests: this.control.ingests, linkedNames: this.counters.sum().linkedNames };
   }
 
   #hasIdleThread(): boolean {

@@ -134,7 +134,8 @@ export class Settler {
 
   /** Reads the content and makes it an object, or finds that it is one. */
   #ingest(subject: Subject): void {
-    const { sys, openStat, stat, xattrs, rules } = this.#thread;
+    const { sys, openStat, stat, xattrs, rules, control } = this.#thread;
+    control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
     try {
       let before = statOpen(this.#thread, fd, openStat);

@@ -1,5 +1,5 @@
 import { open, type RootDatabase } from "lmdb";
-import { IDENTITY_BYTES, RECORD_BYTES, decodeRecord, objectRow, sourceRow } from "../record.ts";
+import { IDENTITY_BYTES, RECORD_BYTES, isRecord, objectRow, rawFields, sourceRow } from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
 
 const SOURCE_KEY = 0x73;
@@ -9,6 +9,9 @@ const SIZE_KEY = 0x7a;
 export const LARGE_BYTES = 1 << 20;
 
 type Database = RootDatabase<Buffer, Buffer>;
+
+const noIdentity = Buffer.alloc(IDENTITY_BYTES);
+const present = Buffer.from([1]);
 
 /**
  * The index: what earlier runs learned, in LMDB. Rows only ever save a read (P9): they are written after the
@@ -77,21 +80,21 @@ export class Index {
     });
   }
 
+  /** From the record's bytes as they are: nothing of them needs to be understood. */
   #putRecord(record: Buffer): void {
-    const known = decodeRecord(record);
-    if (known === undefined) return;
-    const sourceKey = Buffer.alloc(this.#sourceKey.length, SOURCE_KEY);
-    sourceKey.set(known.identity, 1);
-    sourceKey.writeBigUInt64BE(known.source.ino, 1 + IDENTITY_BYTES);
-    if (known.identity.some((byte) => byte !== 0))
-      this.#database.putSync(sourceKey, Buffer.from(sourceRow(record)));
-    const objectKey = Buffer.alloc(this.#objectKey.length, OBJECT_KEY);
-    objectKey.set(known.ref, 1);
-    this.#database.putSync(objectKey, Buffer.from(objectRow(record)));
-    if (known.target.sizeBytes < LARGE_BYTES) return;
-    const sizeKey = Buffer.alloc(this.#sizeKey.length, SIZE_KEY);
-    sizeKey.writeDoubleBE(known.target.sizeBytes, 1);
-    this.#database.putSync(sizeKey, Buffer.from([1]));
+    if (!isRecord(record)) return;
+    const { identity, ino, ref, targetSizeBytes } = rawFields(record);
+    if (!identity.equals(noIdentity)) {
+      this.#sourceKey.set(identity, 1);
+      this.#sourceKey.set(ino, 1 + IDENTITY_BYTES);
+      this.#sourceKey.subarray(1 + IDENTITY_BYTES).swap64();
+      this.#database.putSync(this.#sourceKey, sourceRow(record));
+    }
+    this.#objectKey.set(ref, 1);
+    this.#database.putSync(this.#objectKey, objectRow(record));
+    if (targetSizeBytes < LARGE_BYTES) return;
+    this.#sizeKey.writeDoubleBE(targetSizeBytes, 1);
+    this.#database.putSync(this.#sizeKey, present);
   }
 
   async close(): Promise<void> {
