@@ -30,12 +30,15 @@ export class ContentMover {
   readonly #sys: Sys;
   readonly #meter: ContentMeter;
   readonly #memory: Memory;
+  /** For what is hashed while `readSmall`'s content waits to be written: it must not end up in the other's buffer. */
+  readonly #checked: Memory;
   readonly #zeros = Buffer.alloc(BLOCK_BYTES * 16);
 
   constructor(sys: Sys, meter: ContentMeter) {
     this.#sys = sys;
     this.#meter = meter;
     this.#memory = sys.allocate(SMALL_BYTES + 1);
+    this.#checked = sys.allocate(SMALL_BYTES);
   }
 
   /**
@@ -70,11 +73,11 @@ export class ContentMover {
     if (sizeBytes <= SMALL_BYTES) {
       let at = 0;
       while (at < sizeBytes) {
-        const got = check(this.#sys.pread(fd, this.#memory.address + at, sizeBytes - at, at), "read");
+        const got = check(this.#sys.pread(fd, this.#checked.address + at, sizeBytes - at, at), "read");
         if (got === 0) return undefined;
         at += got;
       }
-      return blake3(this.#memory.bytes.subarray(0, sizeBytes));
+      return blake3(this.#checked.bytes.subarray(0, sizeBytes));
     }
     return this.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: false });
   }
@@ -117,19 +120,20 @@ export class ContentMover {
     segment: Segment,
     hasher: Hasher,
   ): boolean {
+    const memory = job.isSource || job.toFd >= 0 ? this.#memory : this.#checked;
     for (let at = segment.start; at < segment.end;) {
       const wanted = Math.min(SMALL_BYTES, segment.end - at);
-      const got = check(this.#sys.pread(job.fromFd, this.#memory.address, wanted, at), "read");
+      const got = check(this.#sys.pread(job.fromFd, memory.address, wanted, at), "read");
       if (got === 0) return false;
       if (job.isSource) this.#meter.read(got);
-      hasher.update(this.#memory.bytes.subarray(0, got));
+      hasher.update(memory.bytes.subarray(0, got));
       if (job.toFd >= 0) this.#write(job.toFd, at, got);
       at += got;
     }
     return true;
   }
 
-  /** SEEK_DATA is coarser than a page on some filesystems; a zero block inside data is left as a hole only when whole and aligned runs of them are found at its ends. */
+  /** Writes what was just read into the buffer. */
   #write(fd: number, offset: number, sizeBytes: number): void {
     let at = 0;
     while (at < sizeBytes) {

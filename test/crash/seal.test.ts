@@ -10,7 +10,7 @@ import { makeSmallRoot } from "../support/small-root.ts";
 
 const MIB = 2 ** 20;
 /* Slow enough for a batch or two to be sealed while the next is being written. */
-const slowly = ["--bwlimit=400"];
+const slowly = ["--bwlimit=240"];
 
 describe.skipIf(!requireFilesystem("ext4"))("the order of sealing", { timeout: 180_000 }, () => {
   it.each(["first", "update"] as const)(
