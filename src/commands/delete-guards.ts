@@ -3,7 +3,14 @@ import type { MigrateOptions } from "../options.ts";
 import { DedupeError } from "../errors.ts";
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
-import { openDirectory, readFile, statDescriptor, writeFileDurably, type Kernel } from "../sys/files.ts";
+import {
+  openDirectory,
+  openQuietly,
+  readFile,
+  statDescriptor,
+  writeFileDurably,
+  type Kernel,
+} from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { identifyFilesystem, isLasting } from "../tree/identity.ts";
 import { Listing } from "../tree/listing.ts";
@@ -43,7 +50,7 @@ function isEmptyRoot(kernel: Kernel, fd: number): boolean {
 
 function namesIn({ sys, scratch }: Kernel, dirFd: number): string[] {
   const flags = sys.O_DIRECTORY | O_CLOEXEC;
-  const fd = check(sys.openat(dirFd, scratch.text("."), flags, 0), "openat");
+  const fd = check(openQuietly(sys, dirFd, scratch.text("."), flags), "openat");
   const listing = new Listing(sys);
   const names: string[] = [];
   while (check(listing.read(fd), "getdents64") > 0) {

@@ -10,8 +10,9 @@ import { compareTrees, manifest, type Difference, type ManifestEntry } from "../
 
 const MIB = 2 ** 20;
 const isLong = process.env["DEDUPE_TESTS_LONG"] === "1";
-const seed = Number(process.env["DEDUPE_TESTS_SEED"] ?? Date.now() % 2 ** 31);
-const numRuns = Number(process.env["DEDUPE_TESTS_RUNS"] ?? (isLong ? 600 : 60));
+/* `check` repeats the same trees, so that a change is to blame for a failure; the long sweep looks for new ones. */
+const seed = Number(process.env["DEDUPE_TESTS_SEED"] ?? (isLong ? Date.now() % 2 ** 31 : 110114516));
+const numRuns = Number(process.env["DEDUPE_TESTS_RUNS"] ?? (isLong ? 600 : 25));
 /* A run takes some two seconds, shrinking a failure some fifty runs. */
 const timeout = numRuns * 10_000 + 600_000;
 
