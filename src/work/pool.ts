@@ -16,9 +16,9 @@ export type PoolListener = {
 
 /** How often an idle thread is looked at, and how long one may stay idle: a large file may keep the others busy. */
 const HUNGRY_MS = 1;
-const PATIENCE_MS = 50;
-/** A unit that brought fewer new inodes than this was all links, and so will the next one be. */
-const FEW_INGESTS = 64;
+const PATIENCE_MS = 20;
+/** A unit in which at most one name in so many was a new inode is nearly all links, and so will the next one be. */
+const QUIET_SHARE = 4;
 
 type Seat = {
   worker: Worker;
@@ -40,7 +40,7 @@ export class Pool {
   readonly #listener: PoolListener;
   readonly #open = new Map<number, { tasks: number; outcome: "done" | "stopped"; names: number }>();
   #failure: Error | undefined;
-  /** The unit done last brought next to no new inodes. */
+  /** The unit done last brought few new inodes. */
   #isQuiet = false;
   #ingestsAtDone = 0;
   readonly #freed: (() => void)[] = [];
@@ -163,7 +163,7 @@ export class Pool {
     if (outcome === "stopped") unit.outcome = "stopped";
     if (unit.tasks > 0) return;
     this.#open.delete(number);
-    this.#isQuiet = outcome === "done" && this.control.ingests - this.#ingestsAtDone < FEW_INGESTS;
+    this.#isQuiet = (this.control.ingests - this.#ingestsAtDone) * QUIET_SHARE <= unit.names;
     this.#ingestsAtDone = this.control.ingests;
     this.#listener.unitDone(number, unit.outcome, unit.names);
   }
