@@ -14,6 +14,8 @@ import type { Thread } from "./thread.ts";
 
 /** Near the limit an entry's count is compared with the inode this often: other entries may link to it too. */
 const RECOUNT_EVERY = 64;
+/** Links that other threads may make between a look at the count and the link: more than there are threads. */
+export const LINKS_UNDER_WAY = 128;
 
 /** Gives names to inodes of the store, and opens a further shared inode where the link limit is near (P4). */
 export class Linker {
@@ -107,7 +109,7 @@ export class Linker {
   #roomLimit(mostInSnapshot: number): number {
     const { session, traits } = this.#thread;
     const limit = session.linkLimit === 0 ? traits.linkLimit : session.linkLimit;
-    return limit - Math.min(limit >> 1, Math.max(Math.ceil(limit / 100), mostInSnapshot));
+    return limit - Math.min(limit >> 1, Math.max(Math.ceil(limit / 100), mostInSnapshot) + LINKS_UNDER_WAY);
   }
 
   #isNearLimit(links: number, mostInSnapshot: number): boolean {

@@ -5,6 +5,7 @@ import type { InodeKey } from "../../store/store.ts";
 import { dataBytesOf } from "./survey-content.ts";
 import { onTarget } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
+import { LINKS_UNDER_WAY } from "./link.ts";
 import type { SurveyContext } from "./survey-context.ts";
 
 /** As in link.ts. */
@@ -84,7 +85,7 @@ export class SurveyLinker {
 
   #roomLimit(mostInSnapshot: number): number {
     const limit = this.#context.thread.traits.linkLimit;
-    return limit - Math.min(limit >> 1, Math.max(Math.ceil(limit / 100), mostInSnapshot));
+    return limit - Math.min(limit >> 1, Math.max(Math.ceil(limit / 100), mostInSnapshot) + LINKS_UNDER_WAY);
   }
 
   #isNearLimit(links: number, mostInSnapshot: number): boolean {
