@@ -8,7 +8,7 @@ import { RECORD_BYTES } from "./record.ts";
 const CHUNK_RECORDS = 8192;
 
 /**
- * Rows on their way to the index. Workers append records with one O_APPEND write each; the seal takes into the
+ * Rows on their way to the index. Workers append whole records by O_APPEND; the seal takes into the
  * index those that were there before its syncfs. A killed run leaves them behind, and the next run believes them
  * once the objects they name have been hashed again.
  *

@@ -29,15 +29,29 @@ export type TargetState = { ino: bigint; sizeBytes: number; mtimeNs: bigint };
  */
 export type KnownInode = { identity: Uint8Array; source: SourceState; target: TargetState; ref: Uint8Array };
 
-/** A buffer for one record of one thread. */
+/** Records of one thread on their way to the journal. */
 export class RecordBuffer {
   readonly memory: Memory;
-  constructor(sys: Sys) {
-    this.memory = sys.allocate(RECORD_BYTES);
+  readonly #capacityBytes: number;
+  lengthBytes = 0;
+
+  constructor(sys: Sys, capacity: number) {
+    this.#capacityBytes = capacity * RECORD_BYTES;
+    this.memory = sys.allocate(this.#capacityBytes);
   }
 
-  encode({ identity, source, target, ref }: KnownInode): this {
-    const out = this.memory.bytes;
+  get isFull(): boolean {
+    return this.lengthBytes === this.#capacityBytes;
+  }
+
+  clear(): this {
+    this.lengthBytes = 0;
+    return this;
+  }
+
+  append({ identity, source, target, ref }: KnownInode): this {
+    const out = this.memory.bytes.subarray(this.lengthBytes, this.lengthBytes + RECORD_BYTES);
+    this.lengthBytes += RECORD_BYTES;
     out.writeUInt32LE(MAGIC, 0);
     out.set(identity, 8);
     out.writeBigUInt64LE(source.ino, 24);

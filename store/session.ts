@@ -6,7 +6,7 @@ import type { Address, Memory } from "../src/sys/sys.ts";
 import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
-import { RecordBuffer, RECORD_BYTES, decodeSourceRow, decodeTarget, type KnownInode } from "./record.ts";
+import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode } from "./record.ts";
 import type { Ref } from "./ref.ts";
 import type { VariantRecord } from "./variant.ts";
 
@@ -19,13 +19,18 @@ export type StoreShared = {
   /** Where the index lies, as a path that this process can open. */
   indexPath: string;
   table: SharedArrayBuffer;
-  /** Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still have. */
+  /** Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still have. 3: 1 where the index had rows as the run began. */
   control: SharedArrayBuffer;
   /** One bit for each size of a large object of this run. */
   sizes: SharedArrayBuffer;
 };
 
 const DESCRIPTORS_LEFT = 2;
+export const HAD_ROWS = 3;
+
+/** Records held back until so many are together, or so much content: what a kill makes the next run read again. */
+const HELD_RECORDS = 64;
+const HELD_CONTENT_BYTES = 1 << 20;
 
 export type Look = "absent" | "sound" | "bad";
 
@@ -47,7 +52,8 @@ export class StoreSession {
   readonly #index: Index;
   readonly #sizes: Int32Array;
   readonly #stat: Stat;
-  readonly #record: RecordBuffer;
+  readonly #records: RecordBuffer;
+  #heldContentBytes = 0;
   readonly #content: ContentMover;
   readonly #empty: Memory;
 
@@ -60,8 +66,13 @@ export class StoreSession {
     this.#sizes = new Int32Array(shared.sizes);
     this.#index = Index.open(shared.indexPath, "read");
     this.#stat = new Stat(kernel.sys);
-    this.#record = new RecordBuffer(kernel.sys);
+    this.#records = new RecordBuffer(kernel.sys, HELD_RECORDS);
     this.#empty = kernel.sys.allocate(8);
+  }
+
+  /** Whether an earlier run has left rows in the index. */
+  get hadRows(): boolean {
+    return Atomics.load(this.#control, HAD_ROWS) !== 0;
   }
 
   /** What an earlier run knew of this source inode; to be compared before it is believed. Valid until the next call. */
@@ -219,11 +230,20 @@ export class StoreSession {
 
   /** Puts what became known on its way to the index; sealed later by the process (store.ts). */
   record(known: KnownInode): void {
-    this.#record.encode(known);
+    this.#records.append(known);
+    this.#heldContentBytes += known.source.sizeBytes;
+    if (this.#records.isFull || this.#heldContentBytes >= HELD_CONTENT_BYTES) this.flushRecords();
+  }
+
+  /** Writes the records held back to the journal, with one call; at the end of every task. */
+  flushRecords(): void {
+    const { lengthBytes, memory } = this.#records;
+    if (lengthBytes === 0) return;
+    this.#records.clear();
+    this.#heldContentBytes = 0;
     const active = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
-    const { sys } = this.#kernel;
     check(
-      sys.write(this.#shared.journalFds[active], this.#record.memory.address, RECORD_BYTES),
+      this.#kernel.sys.write(this.#shared.journalFds[active], memory.address, lengthBytes),
       "write",
       "journal",
     );

@@ -13,7 +13,7 @@ import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import type { StoreShared } from "./session.ts";
+import { HAD_ROWS, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
 export type { MergePolicy } from "./format.ts";
@@ -90,7 +90,8 @@ export class Store {
     this.#journal = new Journal(kernel, directories.storeFd);
     const control = new SharedArrayBuffer(16);
     this.#control = new Int32Array(control);
-    Atomics.store(this.#control, 2, Math.max(0, raiseDescriptorLimit(kernel) - KEPT_DESCRIPTORS));
+    if (this.#index.hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
     this.shared = {
       objectsFd: directories.objectsFd,
       groupsFd: directories.groupsFd,
@@ -117,6 +118,7 @@ export class Store {
       this.#journal.drain(which, sizeBytes, (records) => {
         const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
         this.#index.commit(checked);
+        if (checked.length > 0) Atomics.store(this.#control, HAD_ROWS, 1);
         good += checked.length / RECORD_BYTES;
       });
       this.#journal.empty(which);
@@ -170,8 +172,12 @@ export const SIZE_BITS = 1 << 20;
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
 const RLIMIT_NOFILE = 7;
 const WANTED_DESCRIPTORS = 140_000;
-/** For everything but the inode table: walks take two a level. */
-const KEPT_DESCRIPTORS = 8_192;
+
+/** What the inode table may have of them; the rest is for everything else: walks take two a level. */
+function descriptorsToLend(limit: number): number {
+  const kept = Math.min(8_192, Math.max(1_024, limit >> 3));
+  return Math.max(0, limit - kept);
+}
 
 /** How many descriptors this process may have, raised as far as it may be. */
 function raiseDescriptorLimit({ sys }: Kernel): number {

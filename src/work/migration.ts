@@ -15,8 +15,9 @@ import { openActions, type Publisher } from "./publish.ts";
 /** Longest time between seals, and least while a finished unit waits to be published. */
 const SEAL_MOST_MS = 10_000;
 const SEAL_LEAST_MS = 5_000;
-/** Content written since the last seal that makes the next one due. */
+/** Content written, or inodes made, since the last seal that make the next one due. */
 const SEAL_BYTES = 1 << 30;
+const SEAL_INODES = 32_768;
 
 export type UnitState = "new" | "updated" | "unchanged" | "incomplete";
 /** What became of a unit. */
@@ -61,6 +62,7 @@ export class Migration {
   #sealFailure: unknown;
   #lastSealMs = performance.now();
   #lastSealBytes = 0;
+  #lastSealInodes = 0;
   deletedNames = 0;
   heldDeletes = 0;
 
@@ -195,11 +197,12 @@ export class Migration {
   #sealWhenDue(): void {
     if (this.#sealing !== undefined || this.#pool === undefined || this.#sealFailure !== undefined) return;
     const sinceMs = performance.now() - this.#lastSealMs;
-    const written = this.#pool.counters.sum().writtenBytes - this.#lastSealBytes;
+    const { writtenBytes, createdInodes } = this.#pool.counters.sum();
     const isDue =
       sinceMs > SEAL_MOST_MS ||
       (sinceMs > SEAL_LEAST_MS && this.#complete.length > 0) ||
-      written > SEAL_BYTES;
+      writtenBytes - this.#lastSealBytes > SEAL_BYTES ||
+      createdInodes - this.#lastSealInodes > SEAL_INODES;
     if (!isDue) return;
     this.#sealing = this.#seal().finally(() => {
       this.#sealing = undefined;
@@ -209,7 +212,9 @@ export class Migration {
   /** Seals the batch, then publishes the units that were complete before it began. */
   async #seal(): Promise<void> {
     const ready = this.#complete.splice(0);
-    this.#lastSealBytes = this.#pool?.counters.sum().writtenBytes ?? 0;
+    const counted = this.#pool?.counters.sum();
+    this.#lastSealBytes = counted?.writtenBytes ?? 0;
+    this.#lastSealInodes = counted?.createdInodes ?? 0;
     try {
       await this.#store.seal();
       for (const unit of ready) this.#publish(unit);

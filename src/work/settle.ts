@@ -1,5 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
+import type { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
 import { readAttributes, type Attributes } from "../tree/attributes.ts";
@@ -11,7 +12,7 @@ import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { momentOf, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -107,6 +108,8 @@ export class Settler {
     const { session, ref, rules } = this.#thread;
     const { identity, state } = subject;
     if (rules.checksum || !isLasting(identity)) return false;
+    // Of this run's own rows only those of inodes with further names can be met again.
+    if (!subject.isShared && !session.hadRows) return false;
     const row = session.known(identity, state.ino);
     if (row?.source.generation !== state.generation || !sameContentMoment(row.source, state)) return false;
     const isSame = row.source.ctimeNs === state.ctimeNs;
@@ -134,35 +137,33 @@ export class Settler {
 
   /** Reads the content and makes it an object, or finds that it is one. */
   #ingest(subject: Subject): void {
-    const { sys, openStat, stat, xattrs, rules, control } = this.#thread;
+    const { sys, openStat, control } = this.#thread;
     control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
     try {
-      let before = statOpen(this.#thread, fd, openStat);
+      // The stat by name is the first look: an inode that changed or took its place since has another ctime.
+      let before: Stat = this.#thread.stat;
       let lastDigest: Buffer | undefined;
       for (let reading = 0; reading < READINGS; reading++) {
-        if (!openStat.isRegular || openStat.ino !== subject.state.ino) throw unstable();
-        const door = { fd };
-        const attributes = rules.xattrs
-          ? fromSource(() => readAttributes(openStat, xattrs, door))
-          : {
-              mode: openStat.mode & 0o7777,
-              uid: openStat.uid,
-              gid: openStat.gid,
-              mtimeNs: openStat.mtimeNs,
-              xattrs: [],
-            };
-        const held = heldOf(this.#thread, attributes).attributes;
-        const taken = before.sizeBytes === 0 ? undefined : this.#take(subject, fd, before, held);
-        const after = statOpen(this.#thread, fd, stat);
-        if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
-          subject.state = { ...subject.state, ...before };
+        const moment = momentOf(before);
+        const held = heldOf(this.#thread, this.#openAttributes(fd, before)).attributes;
+        const isDense = before.blocks * 512 >= moment.sizeBytes;
+        const taken =
+          moment.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...moment, isDense }, held);
+        const after = statOpen(this.#thread, fd, openStat);
+        const isSame = openStat.isRegular && isInode(openStat, subject.key);
+        if (isSame && taken !== undefined && isStable(moment, after, taken.digest, lastDigest)) {
+          const { state } = subject;
+          state.sizeBytes = moment.sizeBytes;
+          state.mtimeNs = moment.mtimeNs;
+          state.ctimeNs = moment.ctimeNs;
           this.#settleTaken(subject, taken, held);
           return;
         }
         if (taken?.made !== undefined) this.#maker.unmake(taken.made.at);
+        if (!isSame) throw unstable();
         lastDigest = taken?.digest;
-        before = statOpen(this.#thread, fd, openStat);
+        before = openStat;
       }
       throw unstable();
     } finally {
@@ -170,15 +171,24 @@ export class Settler {
     }
   }
 
+  #openAttributes(fd: number, stat: Stat): Attributes {
+    const { xattrs, rules } = this.#thread;
+    return fromSource(() => (rules.xattrs ? readAttributes(stat, xattrs, { fd }) : withoutXattrs(stat)));
+  }
+
   /** Small and dense: one read. Else: hashed while it is copied, unless the store seems to have it already. */
-  #take(subject: Subject, fd: number, { sizeBytes }: Moment, held: Attributes): Taken | undefined {
-    const { content, openStat, session, rules } = this.#thread;
-    const isDense = openStat.blocks * 512 >= sizeBytes;
+  #take(
+    subject: Subject,
+    fd: number,
+    { sizeBytes, isDense }: { sizeBytes: number; isDense: boolean },
+    held: Attributes,
+  ): Taken | undefined {
+    const { content, session, rules } = this.#thread;
     if (sizeBytes <= SMALL_BYTES && isDense) {
       const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
       return bytes === undefined ? undefined : { digest: blake3(bytes), content: bytes };
     }
-    const mayClone = openStat.device === rules.targetDevice;
+    const mayClone = subject.key.device === rules.targetDevice;
     const mayKnow = sizeBytes >= LARGE_BYTES && session.knowsSize(sizeBytes);
     if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
@@ -195,12 +205,16 @@ export class Settler {
     return session.look(ref, { ...this.#thread.variantRecord(held), sizeBytes }) === "sound";
   }
 
-  #copyLarge({ frame, entry }: Subject, fd: number, sizeBytes: number, held: Attributes): Taken | undefined {
-    const { content } = this.#thread;
+  #copyLarge(
+    { frame, entry, key }: Subject,
+    fd: number,
+    sizeBytes: number,
+    held: Attributes,
+  ): Taken | undefined {
+    const { content, rules } = this.#thread;
     let digest: Buffer | undefined;
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
-      const isCloned =
-        this.#thread.openStat.device === this.#thread.rules.targetDevice && content.clone(fd, toFd);
+      const isCloned = key.device === rules.targetDevice && content.clone(fd, toFd);
       const job = { fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true };
       digest = fromSource(() => content.copy(job), "read");
     });
@@ -315,6 +329,14 @@ export class Settler {
       ref: ref.bytes,
     });
   }
+}
+
+function isInode({ device, inoLow, inoHigh }: Stat, key: InodeKey): boolean {
+  return device === key.device && inoLow === key.inoLow && inoHigh === key.inoHigh;
+}
+
+function withoutXattrs({ mode, uid, gid, mtimeNs }: Stat): Attributes {
+  return { mode: mode & 0o7777, uid, gid, mtimeNs, xattrs: [] };
 }
 
 /** Nothing was written while it was read; or, where only the ctime moved (a new link), two readings agree. */

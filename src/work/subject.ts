@@ -5,7 +5,6 @@ import { isLasting } from "../tree/identity.ts";
 import { asHeld, type Held } from "../tree/traits.ts";
 import { fromSource } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
-import { momentOf } from "./source-file.ts";
 import type { Thread } from "./thread.ts";
 
 /** A source inode being dealt with. */
@@ -26,8 +25,14 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   const isHome = stat.device === frame.filesystem.device;
   const identity = isHome ? frame.filesystem.identity : Buffer.alloc(frame.filesystem.identity.length);
   const generation = isLasting(identity) ? generations.of(frame.sourceFd, scratch.at(entry.name)) : 0;
-  const state = { ino: stat.ino, generation, ...momentOf(stat) };
   const size = stat.sizeBytes;
+  const state = {
+    ino: stat.ino,
+    generation,
+    sizeBytes: size,
+    mtimeNs: stat.mtimeNs,
+    ctimeNs: stat.ctimeNs,
+  };
   const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
   const group = isMergeable ? undefined : groupOf(thread, identity, key, state);
   return { frame, entry, key, state, identity, group, isShared: stat.nlink > 1 };

@@ -44,6 +44,7 @@ export class Walker {
       stack.push(this.#firstFrame(task));
       while (stack.length > 0) this.#step(stack);
     } finally {
+      this.#thread.session.flushRecords();
       for (const frame of stack) this.#close(frame);
     }
   }
@@ -73,8 +74,15 @@ export class Walker {
     const filesystem = this.#thread.filesystemOf(opened.sourceFd, openStat.device);
     const youngest = Math.max(openStat.mtimeSeconds, openStat.ctimeSeconds);
     const isOld = youngest < rules.startSeconds - YOUNG_SECONDS;
+    // Field by field: spread costs more than the calls, for small directories.
     return {
-      ...opened,
+      parent: opened.parent,
+      name: opened.name,
+      unit: opened.unit,
+      mode: opened.mode,
+      sourceFd: opened.sourceFd,
+      targetFd: opened.targetFd,
+      actionsFd: opened.actionsFd,
       filesystem,
       isTrusted: isOld && filesystem.trustsDirentIno && !rules.hasFileMounts && !rules.verbose,
       isMountRoot: openStat.device !== parentDevice,
@@ -243,15 +251,9 @@ export class Walker {
     let child: Frame | undefined;
     this.#thread.attempt(frame, name, () => {
       sourceFd = this.#openSourceDirectory(frame, name);
-      const target = this.#target.open(frame, name);
-      const opened = {
-        parent: frame,
-        name,
-        unit: frame.unit,
-        sourceFd,
-        actionsFd: frame.actionsFd,
-        ...target,
-      };
+      const { targetFd, mode } = this.#target.open(frame, name);
+      const { unit, actionsFd } = frame;
+      const opened = { parent: frame, name, unit, mode, sourceFd, targetFd, actionsFd };
       child = this.#frame(opened, frame.filesystem.device);
       if (this.#thread.rules.oneFileSystem && child.isMountRoot) this.#stayOutside(child);
     });

@@ -66,6 +66,10 @@ export class Index {
     return this.#database.getBinaryFast(this.#sizeKey) !== undefined;
   }
 
+  get hasRows(): boolean {
+    return this.#database.getKeysCount({ limit: 1 }) > 0;
+  }
+
   /** Lets go of the snapshot of the index that reads see; the next read sees what was committed since. */
   refresh(): void {
     this.#database.resetReadTxn();
