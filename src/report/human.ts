@@ -1,7 +1,8 @@
 /** Events -> lines for a person. */
 import { closingReport, headline } from "./closing-report.ts";
+import { createFindingList } from "./finding-list.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
-import type { Event, Reporter, Summary } from "./events.ts";
+import type { Event, Reporter } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
@@ -52,11 +53,18 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
     if (!view.quiet) view.screen.out(`${line}\n`);
   };
   const failures = createFailureList(err);
+  const findings = createFindingList(err);
   let dryRun = false;
   return (event) => {
     switch (event.type) {
       case "failure":
         failures.add(event);
+        break;
+      case "finding":
+        if (event.isFinding || !view.quiet) findings.add(event);
+        break;
+      case "affected":
+        findings.addAffected(event);
         break;
       case "progress":
         view.progress?.update(event);
@@ -112,9 +120,9 @@ function createFailureList(err: Print): FailureList {
 }
 
 /** What -q must say too: the error that ended the run, or that not all went well. */
-function closingErrors(summary: Summary, quiet: boolean): string[] {
+function closingErrors(summary: Of<"summary">, quiet: boolean): string[] {
   const error: ErrorText | undefined = summary.error;
   if (error !== undefined) return errorLines(error);
-  if (!quiet || summary.outcome === "complete") return [];
+  if (!quiet || summary.outcome === "complete" || summary.outcome === "sound") return [];
   return [`dedupe: ${headline(summary).replace(/^./, (letter) => letter.toLowerCase())}`];
 }
