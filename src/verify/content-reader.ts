@@ -81,6 +81,11 @@ export class ContentReader {
     }
   }
 
+  /** Drops what the page cache has of the file, but for what waits to be written. */
+  forget(fd: number): void {
+    this.#sys.fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  }
+
   /** The aligned blocks that lie wholly in holes (a short last one is none). @throws SysError */
   holes(fd: number, sizeBytes: number): HoleRange[] {
     const found: HoleRange[] = [];
