@@ -17,6 +17,7 @@ export class Control {
 
   stop(): void {
     Atomics.store(this.#words, STOP, 1);
+    Atomics.notify(this.#words, STOP);
   }
   get isStopped(): boolean {
     return Atomics.load(this.#words, STOP) !== 0;
@@ -31,7 +32,8 @@ export class Control {
       const start = next > nowNs ? next : nowNs;
       if (Atomics.compareExchange(this.#nextSlotNs, 0, next, start + costNs) !== next) continue;
       const waitMs = Number(start - nowNs) / 1e6;
-      if (waitMs > 1) Atomics.wait(this.#words, WORDS - 1, 0, waitMs);
+      // Until then, or until the run is stopped.
+      if (waitMs > 1) Atomics.wait(this.#words, STOP, 0, waitMs);
       return;
     }
   }
