@@ -98,8 +98,8 @@ const keyOf = ({ inoLow, inoHigh }: { inoLow: number; inoHigh: number }): string
 /** First the store, which says which inodes it has; then the names. */
 async function checkAll(checking: StoreCheck, crew: Crew): Promise<void> {
   const { run, rules, known, suspects } = checking;
-  const objects = fanOut(checking, rules.objectsFd, "objects");
-  const groups = fanOut(checking, rules.groupsFd, "groups");
+  const objects = fanOut(run, rules.objectsFd, "objects");
+  const groups = fanOut(run, rules.groupsFd, "groups");
   await Promise.all([
     ...objects.map((directory) => take(checking, crew, { type: "objects", directory })),
     ...groups.map((directory) => take(checking, crew, { type: "groups", directory })),
@@ -122,7 +122,7 @@ async function take({ run, known, twice }: StoreCheck, crew: Crew, task: StoreTa
 }
 
 /** The directories of objects/ or groups/; whatever else lies there is foreign. */
-function fanOut({ run, rules }: StoreCheck, fd: number, parent: "objects" | "groups"): string[] {
+function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): string[] {
   const names = new DirectoryReader(run.kernel.sys).read(reopened(run, fd));
   const isOurs = (name: string, type: number): boolean => fanOutName.test(name) && (type === 4 || type === 0);
   for (const { name, type } of names) {
@@ -130,7 +130,6 @@ function fanOut({ run, rules }: StoreCheck, fd: number, parent: "objects" | "gro
     const path = Buffer.from(`.dedupe/${parent}/${name}`, "latin1");
     tellFinding(run, { path, class: "foreign" }, "finding");
   }
-  void rules;
   return names.filter(({ name, type }) => isOurs(name, type)).map(({ name }) => name);
 }
 

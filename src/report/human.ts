@@ -30,12 +30,18 @@ export function createHumanReporter(view: HumanView): Reporter {
     view.screen.out(text);
   });
   const show = createShow(view);
+  const findings = createFindingList(view.quiet, (line) => {
+    view.screen.err(`${line}\n`);
+  });
   return {
     emit(event) {
-      if (event.type !== "entry") {
-        entries.flush();
-        show(event);
-      } else if (view.verbose) entries.add(eventLine(event, false));
+      if (event.type === "entry") {
+        if (view.verbose) entries.add(eventLine(event, false));
+        return;
+      }
+      entries.flush();
+      if (event.type === "finding" || event.type === "affected") findings.add(event);
+      else show(event);
     },
     close() {
       entries.flush();
@@ -45,7 +51,9 @@ export function createHumanReporter(view: HumanView): Reporter {
   };
 }
 
-function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>) => void {
+type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" }>;
+
+function createShow(view: HumanView): (event: Shown) => void {
   const err: Print = (line) => {
     view.screen.err(`${line}\n`);
   };
@@ -53,18 +61,11 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
     if (!view.quiet) view.screen.out(`${line}\n`);
   };
   const failures = createFailureList(err);
-  const findings = createFindingList(err);
   let dryRun = false;
   return (event) => {
     switch (event.type) {
       case "failure":
         failures.add(event);
-        break;
-      case "finding":
-        if (event.isFinding || !view.quiet) findings.add(event);
-        break;
-      case "affected":
-        findings.addAffected(event);
         break;
       case "progress":
         view.progress?.update(event);

@@ -68,7 +68,7 @@ function storeRows(summary: VerifySummary): Row[] {
       unnamedObjects === 0 ? "" : `${formatQuantity(unnamedObjects, "object")} that no snapshot names`,
     ],
     ["names", namesText(summary)],
-    ["in the store", `${formatQuantity(summary.knownNames, "name")}`],
+    ["in the store", formatQuantity(summary.knownNames, "name")],
     ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what was found`],
   ];
 }

@@ -124,22 +124,19 @@ export function excuse(difference: Difference, source: Facts, compared: Compared
   return { name: difference.class, ...difference, class: "ignored" };
 }
 
+const attributeOf = new Map<DifferenceClass, keyof ComparedAttributes>([
+  ["mtime", "time"],
+  ["mode", "mode"],
+  ["owner", "owner"],
+  ["group", "owner"],
+  ["xattr", "xattrs"],
+  ["acl", "xattrs"],
+  ["capability", "xattrs"],
+]);
+
 function isIgnored(name: DifferenceClass, compared: ComparedAttributes): boolean {
-  switch (name) {
-    case "mtime":
-      return !compared.time;
-    case "mode":
-      return !compared.mode;
-    case "owner":
-    case "group":
-      return !compared.owner;
-    case "xattr":
-    case "acl":
-    case "capability":
-      return !compared.xattrs;
-    default:
-      return false;
-  }
+  const attribute = attributeOf.get(name);
+  return attribute !== undefined && !compared[attribute];
 }
 
 const allowed: ReadonlySet<DifferenceClass> = new Set([

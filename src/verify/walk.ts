@@ -2,7 +2,7 @@ import { O_CLOEXEC } from "../sys/constants.ts";
 import { SysError, check } from "../sys/errors.ts";
 import { compareFacts, typeName, type Difference } from "./compare.ts";
 import { NameSection, attributeMark, directoryDigest } from "./digest.ts";
-import type { Facts } from "./inode-reader.ts";
+import { byInode, compareNames, finish, type Frame, type Pair, type Side } from "./frame.ts";
 import { Judge, type Place } from "./judge.ts";
 import { ROW_WORDS, isPartner, markOf } from "./ledger-row.ts";
 import { rowStates } from "./ledger.ts";
@@ -16,21 +16,6 @@ import type { Thread } from "./thread.ts";
 const OPEN_ANCESTORS = 100;
 /** A directory with more subdirectories than this is walked by one thread. */
 const MOST_LEFT = 1000;
-
-/** A directory of one tree. */
-type Side = {
-  directory: OpenDirectory;
-  facts: Facts;
-  attributes: Buffer;
-  names: NameSection;
-  subdirectories: { name: string; digest: Buffer }[];
-};
-
-/** A directory that both trees have, or of the one tree that is read. */
-type Frame = { parent: Frame | undefined; path: string; name: string; sides: Side[]; left: string[] };
-
-/** A name that is no directory, in each tree that is read; and where its mark belongs. */
-type Pair = { entries: Listed[]; marksAt: number[] };
 
 /** Walks both trees side by side, depth-first, and has every name judged. With one tree it makes its digest. */
 export class TreeWalker {
@@ -342,20 +327,4 @@ export class TreeWalker {
       directory.fd = -1;
     }
   }
-}
-
-function finish({ attributes, names, subdirectories }: Side): WalkResult["sides"][number] {
-  return { attributes, section: names.close(), subdirectories };
-}
-
-/** A list that is at its end comes after everything. */
-function compareNames(a: string | undefined, b: string | undefined): number {
-  if (a === b) return 0;
-  if (a === undefined) return 1;
-  if (b === undefined) return -1;
-  return a < b ? -1 : 1;
-}
-
-function byInode(a: Listed, b: Listed): number {
-  return a.inoHigh - b.inoHigh || a.inoLow - b.inoLow;
 }
