@@ -72,6 +72,11 @@ function tellStore(run: VerifyRun, { isPrivate, index }: ReadStore): void {
     tellFinding(run, { path: Buffer.from(path), class: name }, kind);
   };
   if (!isPrivate) tell(".dedupe", "not-private", "finding");
+  if (index === "unreadable") {
+    run.failures++;
+    const path = Buffer.from(".dedupe/index/data.mdb");
+    run.context.reporter.emit({ type: "failure", path, code: "INDEX", message: "the index cannot be read" });
+  }
   if (index === "damaged") tell(".dedupe/index/data.mdb", "index-damaged", "finding");
   if (index === "missing") tell(".dedupe/index/data.mdb", "index-missing", "note");
 }

@@ -1,7 +1,7 @@
 import { DedupeError } from "../errors.ts";
 import { LOCK_NB, LOCK_SH, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
-import { errno, isSysError } from "../sys/errors.ts";
-import { openDirectory, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
+import { check, errno, isSysError } from "../sys/errors.ts";
+import { openDirectory, readAt, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { STORE_NAME, looksSound } from "../../store/store.ts";
 import type { Root } from "./preflight.ts";
@@ -18,7 +18,7 @@ export type ReadStore = {
   fd: number;
   format: StoreFormat;
   isPrivate: boolean;
-  index: "sound" | "missing" | "damaged";
+  index: "sound" | "missing" | "damaged" | "unreadable";
   close(): void;
 };
 
@@ -131,18 +131,29 @@ function areAttributes(names: unknown): names is string[] {
 
 /** Its head and its length only: nothing else of it is read. */
 function lookAtIndex(kernel: Kernel, storeFd: number): ReadStore["index"] {
+  let directory = -1;
+  try {
+    directory = openDirectory(kernel, storeFd, "index");
+    if (readFileHead(kernel, directory) === undefined) return "missing";
+    // Looked at twice: what cannot be read for a moment is not damaged.
+    return looksSound(kernel, directory) || looksSound(kernel, directory) ? "sound" : "damaged";
+  } catch (error) {
+    if (!isSysError(error)) throw error;
+    return error.code === "ENOENT" ? "missing" : "unreadable";
+  } finally {
+    if (directory >= 0) kernel.sys.close(directory);
+  }
+}
+
+/** undefined: there is no data.mdb. @throws SysError */
+function readFileHead(kernel: Kernel, directory: number): Buffer | undefined {
   const { sys, scratch } = kernel;
-  const directory = sys.openat(
-    storeFd,
-    scratch.text("index"),
-    sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC,
-    0,
-  );
-  if (directory < 0) return "missing";
   const file = sys.openat(directory, scratch.text("data.mdb"), O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW, 0);
-  if (file >= 0) sys.close(file);
-  const isSound = file >= 0 && looksSound(kernel, directory);
-  sys.close(directory);
-  if (file < 0) return "missing";
-  return isSound ? "sound" : "damaged";
+  if (file === -errno.ENOENT) return undefined;
+  check(file, "openat", "data.mdb");
+  try {
+    return readAt(kernel, file, 0, 1);
+  } finally {
+    sys.close(file);
+  }
 }

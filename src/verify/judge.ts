@@ -94,9 +94,20 @@ export class Judge {
       return [isReadable ? markOf(ours.row) : undefined];
     }
     const areReadable = this.#read(place, name, theirs) && isReadable;
-    if (areReadable) this.#relate(place, name, ours, theirs);
+    const isJudged = areReadable && this.#tryToRelate(place, name, ours, theirs);
     for (const held of [ours, theirs]) if (held.state === rowStates.none) this.#settle(held);
-    return areReadable ? [markOf(ours.row), markOf(theirs.row)] : [];
+    return isJudged ? [markOf(ours.row), markOf(theirs.row)] : [];
+  }
+
+  /** @returns false: something of them could not be read */
+  #tryToRelate(place: Place, name: string, ours: Held, theirs: Held): boolean {
+    try {
+      this.#relate(place, name, ours, theirs);
+      return true;
+    } catch (error) {
+      this.#thread.fail(place.path(name), "source or target", error);
+      return false;
+    }
   }
 
   /** Nobody who holds a target inode waits for anything: waiting here while holding a source inode ends. */
