@@ -7,7 +7,8 @@ import { file, linkTo, makeTree, symlink, type Tree } from "../support/tree.ts";
 import { countVerifyCalls, sweepVerify } from "../support/verify-faults.ts";
 
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
-const sampled = 24;
+/** Of the calls, one in so many that about this many runs are made. */
+const sampled = 12;
 
 const tree: Tree = {
   "daily.0/a/plain": file("plain", { xattrs: { "user.a": "1" } }),
