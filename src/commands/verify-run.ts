@@ -203,11 +203,11 @@ export function summarise(run: VerifyRun, ending: Ending, specific: Specific): V
   const { merged, ...counts } = tally;
   const outcome = outcomeOf(run, ending);
   return {
+    type: "summary",
+    command: "verify",
     ...counts,
     ...{ mergedInodes: merged, affectedNames, failures, findings, notes },
     ...specific,
-    type: "summary",
-    command: "verify",
     outcome,
     exitCode: codeOf(outcome, ending),
     target: run.options.target,

@@ -4,7 +4,7 @@ import { check } from "../sys/errors.ts";
 import { openDirectory } from "../sys/files.ts";
 import type { Crew } from "../verify/crew.ts";
 import { InodeSet } from "../verify/inode-set.ts";
-import { DirectoryReader } from "../verify/listing.ts";
+import { DirectoryReader, type Listed } from "../verify/listing.ts";
 import type { Finding, StoreRules } from "../verify/messages.ts";
 import { fanOutName } from "../verify/object-name.ts";
 import { follow, walkNames } from "../verify/trees.ts";
@@ -128,7 +128,7 @@ async function take({ run, known, twice }: StoreCheck, crew: Crew, task: StoreTa
 
 /** The directories of objects/ or groups/; whatever else lies there is foreign. */
 function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): string[] {
-  const names = new DirectoryReader(run.kernel.sys).read(reopened(run, fd));
+  const names = listAnew(run, fd);
   const isOurs = (name: string, type: number): boolean => fanOutName.test(name) && (type === 4 || type === 0);
   for (const { name, type } of names) {
     if (isOurs(name, type)) continue;
@@ -139,20 +139,22 @@ function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): strin
 }
 
 /** A directory is read from where its descriptor stands: the workers need theirs at the beginning. */
-function reopened({ kernel: { sys, scratch } }: VerifyRun, fd: number): number {
-  return check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
+function listAnew({ kernel: { sys, scratch } }: VerifyRun, fd: number): Listed[] {
+  const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
+  try {
+    return new DirectoryReader(sys).read(own);
+  } finally {
+    sys.close(own);
+  }
 }
 
 /** An inode has one name in the store: a second one says something else of it, and is wrong. */
 function tellDuplicates({ run, rules, twice, suspects }: StoreCheck, directories: number): void {
   if (twice.size === 0 || directories === 0) return;
-  const reader = new DirectoryReader(run.kernel.sys);
   for (const [parent, fd] of [["objects", rules.objectsFd] as const, ["groups", rules.groupsFd] as const]) {
-    for (const { name: directory } of reader
-      .read(reopened(run, fd))
-      .filter(({ name }) => fanOutName.test(name))) {
+    for (const { name: directory } of listAnew(run, fd).filter(({ name }) => fanOutName.test(name))) {
       const inner = openDirectory(run.kernel, fd, directory);
-      for (const entry of reader.read(inner)) {
+      for (const entry of listAnew(run, inner)) {
         if (!twice.has(keyOf(entry))) continue;
         suspects.add(keyOf(entry));
         const path = Buffer.from(`.dedupe/${parent}/${directory}/${entry.name}`, "latin1");

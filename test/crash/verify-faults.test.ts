@@ -8,7 +8,7 @@ import { countVerifyCalls, sweepVerify } from "../support/verify-faults.ts";
 
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /** Of the calls, one in so many that about this many runs are made. */
-const sampled = 12;
+const sampled = 8;
 
 const tree: Tree = {
   "daily.0/a/plain": file("plain", { xattrs: { "user.a": "1" } }),

@@ -4,7 +4,7 @@ import { expect } from "vitest";
 import { migrate } from "./dedupe.ts";
 import { withFilesystem, type FilesystemType } from "./filesystem.ts";
 import { makeHostileTree } from "./hostile.ts";
-import { fingerprint, grow, untouched } from "./migrate.ts";
+import { grow, untouched } from "./migrate.ts";
 import { against, verify } from "./verify.ts";
 
 const MIB = 2 ** 20;
@@ -25,7 +25,7 @@ export async function expectHonest({ type, entries, impossible = [] }: HonestTar
       const target = join(mount, "target");
       mkdirSync(target);
       migrate(hostile.root, target);
-      const look = (): string[] => [...untouched(hostile.root), ...fingerprint(target)];
+      const look = (): string[] => untouched(hostile.root);
       // Reading such a tree in Python takes seconds: once is enough.
       const before = type === "ext4" ? look() : [];
 
