@@ -93,10 +93,14 @@ export class InodeReader {
     if (fd >= 0) this.#kernel.sys.close(fd);
   }
 
-  /** What stands for the content: a file's digest, a hash of a symlink's target, zeros. @throws SysError, Changed */
-  content({ fd, facts }: Opened): Buffer {
+  /**
+   * What stands for the content: a file's digest, a hash of a symlink's target, zeros. "device": what the page cache
+   * has of it is dropped first, or a copy in memory would vouch for the disk. @throws SysError, Changed
+   */
+  content({ fd, facts }: Opened, from: "device" | "anywhere"): Buffer {
     if (facts.type === S_IFLNK) return createHash("sha256").update(facts.linkTarget, "latin1").digest();
     if (facts.type !== S_IFREG || facts.sizeBytes === 0) return noContent;
+    if (from === "device") this.#content.forget(fd);
     const digest = this.#content.digest(fd, facts.sizeBytes);
     const { sys, scratch } = this.#kernel;
     check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");

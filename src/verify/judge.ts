@@ -148,7 +148,9 @@ export class Judge {
     const mark = markOf(row);
     try {
       mark.set(attributeMark(opened.facts), 0);
-      mark.set(this.#thread.inodes.content(opened), 16);
+      // The source is believed; what is to be proven is that the other drive has it.
+      const isSource = key.side === 0 && this.#rules.target !== undefined;
+      mark.set(this.#thread.inodes.content(opened, isSource ? "anywhere" : "device"), 16);
       row[STATE] = rowStates.known;
       return true;
     } catch (error) {

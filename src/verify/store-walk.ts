@@ -132,7 +132,7 @@ export class StoreWalker {
     const actual = variantText(facts, this.#rules.compared);
     if (actual !== variant) this.#report(path, "variant", { source: variant, target: actual }, entry);
     if (this.#rules.depth === "attributes") return;
-    const content = inodes.content(opened).toString("hex");
+    const content = inodes.content(opened, "device").toString("hex");
     if (content !== digest) this.#report(path, "content", { source: digest, target: content }, entry);
   }
 

@@ -248,6 +248,32 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     expect(out).toContain("Stopped by SIGTERM");
   });
 
+  it.skipIf(!requireFilesystem("ext4"))(
+    "finds what rots beneath the filesystem, whatever memory says",
+    async () => {
+      await withFilesystem({ type: "ext4", sizeBytes: 2 ** 28 }, (mount, filesystem) => {
+        const there = join(mount, "target");
+        mkdirSync(there);
+        migrateWell(join(workplace.path, "source"), there);
+        const path = join(there, "daily.0/large");
+        execFileSync("sync", ["-f", mount]);
+        const map = execFileSync("filefrag", ["-b1", "-v", path], { encoding: "utf8" });
+        const physical = Number(/^ +0: +0\.\. *\d+: +(\d+)\.\./m.exec(map)?.[1]);
+        expect(readFileSync(path)[0]).toBe("0".charCodeAt(0));
+        const image = openSync(filesystem.image!, "r+");
+        writeSync(image, "1", physical);
+        closeSync(image);
+        expect(readFileSync(path)[0]).toBe("0".charCodeAt(0));
+        const run = verify([there]);
+        expect(run.summary.findings).toEqual({ content: 1 });
+        expect(affected(run)).toEqual(["daily.0/large"]);
+        expect(verify(["--against", join(workplace.path, "source"), there]).found).toEqual([
+          "content daily.0/large",
+        ]);
+      });
+    },
+  );
+
   it.skipIf(!requireFilesystem("ext4"))("works on a read-only mount and leaves nothing there", async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 2 ** 26 }, (mount, filesystem) => {
       execFileSync("cp", ["-a", pristine, join(mount, "target")]);
