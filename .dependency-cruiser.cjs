@@ -38,6 +38,7 @@ const coreHome = (name, modules, home, comment) => ({
 
 const sys = "^src/sys/";
 const tree = "^src/tree/";
+const verify = "^src/verify/";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
 const options = "^src/options\\.ts$";
@@ -57,11 +58,17 @@ module.exports = {
       [sys, tree, frontDoor, options, events],
       "lower layers return, only commands report; of events, workers know the counters",
     ),
+    only(
+      "verify-is-a-second-opinion",
+      verify,
+      [sys, "^src/tree/filter", "^store/hash/"],
+      "what proves the writer right must not share its mistakes (ADR 9)",
+    ),
     only("report-is-a-leaf", "^src/report/", [], "reporters receive events, they call nothing"),
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -87,7 +94,7 @@ module.exports = {
       name: "store-by-its-front-door",
       comment: "store/store.ts is the store's whole interface",
       severity: "error",
-      from: { pathNot: "^(store|test)/" },
+      from: { pathNot: "^(store|test|src/verify)/" },
       to: { path: "^store/", pathNot: frontDoor },
     },
     {
@@ -121,7 +128,7 @@ module.exports = {
       "^src/(sys/|report/log-file\\.ts$)",
       "tests can fail and count every call that passes through Sys",
     ),
-    coreHome("threads-only-in-work", "worker_threads", "^src/work/", "concurrency has one home"),
+    coreHome("threads-only-in-work", "worker_threads", "^src/(work|verify)/", "concurrency has one home"),
     {
       name: "no-circular",
       comment: "two files that need each other are one file, or hide a third",

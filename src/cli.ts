@@ -62,8 +62,12 @@ async function closedCode(code: number, reporter: Reporter, { logFile }: Command
 
 /** Loaded here so that --help and a wrong option need neither koffi nor LMDB. */
 async function command(options: CommandOptions, context: CommandContext): Promise<number> {
-  const { migrate } = await import("./commands/migrate.ts");
-  return migrate(options, context);
+  switch (options.command) {
+    case "migrate":
+      return (await import("./commands/migrate.ts")).migrate(options, context);
+    case "verify":
+      return (await import("./commands/verify.ts")).verify(options, context);
+  }
 }
 
 /** The first signal asks for a stop at the next safe point, the second one does not ask. */

@@ -43,4 +43,22 @@ export type MigrateOptions = OutputOptions & {
   strict: boolean;
 };
 
-export type CommandOptions = MigrateOptions;
+export type VerifyOptions = OutputOptions & {
+  command: "verify";
+  target: string;
+  /** The source to compare with. */
+  against: string | undefined;
+  /** Names and attributes of objects, no contents. */
+  quick: boolean;
+  slice: { number: number; of: number } | undefined;
+  /** Where the certificate goes; undefined: into the store's log. */
+  certificate: string | undefined;
+  certificateCheck: string | undefined;
+  filters: FilterArgument[];
+  oneFileSystem: boolean;
+  jobs: number;
+  /** Bytes a second, or undefined for no limit. */
+  bwlimitBytes: number | undefined;
+};
+
+export type CommandOptions = MigrateOptions | VerifyOptions;

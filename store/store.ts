@@ -23,6 +23,7 @@ export { LARGE_BYTES } from "./index/index.ts";
 export { blake3 } from "./hash/blake3.ts";
 export { Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
+export { looksSound } from "./index/soundness.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { StoreSession, type StoreShared } from "./session.ts";
 export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";

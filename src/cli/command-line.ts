@@ -6,6 +6,8 @@ import { exitCodes } from "../exit-codes.ts";
 import type { CommandOptions } from "../options.ts";
 import { longName, migrateOptionSpecs } from "../options/migrate-specs.ts";
 import { migrateOptions, type TypedOption } from "../options/migrate.ts";
+import { verifyOptionSpecs } from "../options/verify-specs.ts";
+import { verifyOptions } from "../options/verify.ts";
 
 export type CommandLine = {
   argv: readonly string[];
@@ -53,6 +55,7 @@ function createProgram(version: string, accept: (options: CommandOptions) => voi
     .helpCommand(false)
     .addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
   program.addCommand(createMigrate(accept));
+  program.addCommand(createVerify(accept));
   return program;
 }
 
@@ -79,13 +82,36 @@ function createMigrate(accept: (options: CommandOptions) => void): Command {
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
 }
 
-/** Codes that no command of this version ends with; the first command that does takes its name off this list. */
-const unusedExitNames: readonly string[] = ["findings"];
+function createVerify(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("verify")
+    .summary("prove that a store is sound, or that a target equals its source")
+    .description(
+      "Reads the store of <target> again and checks every object against its name, and every name in the snapshots " +
+        "against the store. With --against it compares <target> with the source instead: names, contents, " +
+        "attributes, holes and hard links. Nothing is changed, and a read-only mount will do.",
+    )
+    .argument("<target>", "a root that migrate has made")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed: TypedOption[] = [];
+  for (const { flags, help, group } of verifyOptionSpecs) {
+    command.addOption(new Option(flags, help).helpGroup(group));
+    const name = longName(flags);
+    command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
+  }
+  command.action((target: string) => {
+    accept(verifyOptions(typed, target));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${verifyExamples}`);
+}
+
+const verifyExamples = [
+  "Examples:",
+  "  dedupe verify --against /mnt/old/rsnapshot /mnt/new/rsnapshot",
+  "  dedupe verify --slice 1/30 /mnt/new/rsnapshot",
+].join("\n");
 
 export function usedExitCodes(): { code: number; meaning: string }[] {
-  return Object.entries(exitCodes)
-    .filter(([name]) => !unusedExitNames.includes(name))
-    .map(([, entry]) => entry);
+  return Object.values(exitCodes);
 }
 
 function exitCodeHelp(): string {

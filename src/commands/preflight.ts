@@ -31,7 +31,7 @@ export function openRoots(
   return { source, target };
 }
 
-function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Root {
+export function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Root {
   try {
     const fd = openRoot(kernel, path);
     return { path, fd, device: statDescriptor(kernel, fd, new Stat(kernel.sys)).device };

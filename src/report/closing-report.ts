@@ -1,5 +1,5 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, Summary } from "./events.ts";
+import type { Counters, Summary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -9,14 +9,17 @@ import {
   quoteForShell,
 } from "./format.ts";
 import type { ReasonCounts } from "./reasons.ts";
+import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
 type Row = [label: string, text: string];
 
-export function closingReport(summary: Summary, reasons: ReasonCounts): string[] {
+export function closingReport(summary: Summary | VerifySummary, reasons: ReasonCounts): string[] {
+  if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
 
-export function headline(summary: Summary): string {
+export function headline(summary: Summary | VerifySummary): string {
+  if (summary.command === "verify") return verifyHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;
   const through = `${formatCount(snapshots.total - snapshots.pending)} of ${formatQuantity(snapshots.total, "snapshot")}`;
@@ -165,17 +168,11 @@ function afterMove({ source }: Summary): string[] {
   ];
 }
 
-/** Here `dedupe verify` belongs as soon as it exists. */
 function compareWithSource({ source, target }: Summary): string[] {
-  const command = `rsync -naAXci --delete --exclude=/.dedupe ${rootOf(source)} ${rootOf(target)}`;
   return [
-    "Next, before the source goes: compare the two. rsync lists what differs, and changes nothing:",
-    `  ${command}`,
+    "Next, before the source goes: have the two compared (with the filters of this run, if it had any):",
+    `  dedupe verify --against ${quoteForShell(source)} ${quoteForShell(target)}`,
   ];
-}
-
-function rootOf(path: string): string {
-  return quoteForShell(path.endsWith("/") ? path : `${path}/`);
 }
 
 function retry({ failures }: Summary): string[] {

@@ -22,12 +22,21 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return entryLine(event);
     case "failure":
       return failureLine(event);
+    case "finding":
+      return findingLine(event);
+    case "affected":
+      return `affected: ${formatPath(event.path)}`;
   }
 }
 
-function startLine({ source, target, dryRun, jobs }: Of<"start">): string {
+function startLine(event: Of<"start">): string {
+  const { source, target, dryRun, jobs } = event;
+  if (event.command === "verify") {
+    const against = source === undefined ? "" : ` against ${source}`;
+    return formatText(`verify ${target}${against} (${formatQuantity(jobs, "worker")})`);
+  }
   const what = dryRun ? "dry run, nothing will be changed" : formatQuantity(jobs, "worker");
-  return formatText(`migrate ${source} -> ${target} (${what})`);
+  return formatText(`migrate ${event.source} -> ${target} (${what})`);
 }
 
 function noticeLine({ level, message }: Of<"notice">): string {
@@ -80,3 +89,14 @@ export type ErrorText = { message: string; hint?: string | undefined };
 export function errorLines({ message, hint }: ErrorText): string[] {
   return [`dedupe: ${formatText(message)}`, ...(hint === undefined ? [] : [formatText(hint)])];
 }
+
+function findingLine({ path, class: name, isFinding, ...detail }: Of<"finding">): string {
+  const word = isFinding ? "found" : "note";
+  const about = detail.name === undefined ? name : `${name} (${formatPath(detail.name)})`;
+  const values = [detail.source, detail.target].filter((value) => value !== undefined).map(valueText);
+  const where = path.length === 0 ? "." : formatPath(path);
+  return `${word}: ${about}: ${where}${values.length === 0 ? "" : `: ${values.join(" -> ")}`}`;
+}
+
+const valueText = (value: string | Buffer): string =>
+  typeof value === "string" ? formatText(value) : formatPath(value);

@@ -69,7 +69,70 @@ export type Summary = Counters & {
   error?: { code: string; message: string; hint?: string };
 };
 
+/** What `dedupe verify` found. Counts of names and inodes are of the source; with no source, of the target. */
+export type VerifySummary = {
+  type: "summary";
+  command: "verify";
+  /** store: a store was checked. against: two trees were compared. certificate: a tree was compared with one. */
+  mode: "store" | "against" | "certificate";
+  outcome: "sound" | "findings" | "partial" | "failed" | "stopped";
+  exitCode: number;
+  target: string;
+  source?: string;
+  names: number;
+  targetNames: number;
+  directories: number;
+  inodes: number;
+  targetInodes: number;
+  contentBytes: number;
+  readBytes: number;
+  /** Source inodes that share a target inode with another one that equals them. */
+  mergedInodes: number;
+  objects: number;
+  /** Objects that no name in a snapshot has. */
+  unnamedObjects: number;
+  /** Names in the snapshots that are an inode of the store. */
+  knownNames: number;
+  /** Names in the snapshots of inodes that findings are about. */
+  affectedNames: number;
+  failures: number;
+  /** What is not as it should be, and what is worth a word, by class. */
+  findings: Record<string, number>;
+  notes: Record<string, number>;
+  slice?: { number: number; of: number };
+  quick?: boolean;
+  /** In hex, of each tree. */
+  rootDigest?: { source?: string; target?: string };
+  /** Where the certificate was written. */
+  certificate?: string;
+  elapsedMs: number;
+  peakRssAnonBytes: number;
+  error?: { code: string; message: string; hint?: string };
+};
+
 export type Event =
+  | {
+      type: "start";
+      command: "verify";
+      version: string;
+      target: string;
+      source?: string;
+      jobs: number;
+      dryRun: false;
+    }
+  /** Something is not as it should be (`isFinding`), or is worth a word. `source` and `target`: what it is in each. */
+  | {
+      type: "finding";
+      path: Buffer;
+      class: string;
+      isFinding: boolean;
+      name?: Buffer;
+      source?: string | Buffer;
+      target?: string | Buffer;
+    }
+  /** A name in a snapshot of an inode that a finding is about. */
+  | { type: "affected"; path: Buffer }
+  | VerifySummary
   | {
       type: "start";
       command: "migrate";
@@ -100,12 +163,23 @@ export type Event =
       snapshotsTotal: number;
       snapshot: Buffer;
       elapsedMs: number;
+      /** What is counted in place of snapshots. */
+      unit?: string;
     }
   /** One name, with -v. */
   | {
       type: "entry";
       path: Buffer;
-      action: "directory" | "copied" | "linked" | "merged" | "made" | "replaced" | "removed";
+      action:
+        | "directory"
+        | "copied"
+        | "linked"
+        | "merged"
+        | "made"
+        | "replaced"
+        | "removed"
+        | "compared"
+        | "checked";
     }
   /** One entry that could not be handled. `code` is an errno name or a code of this program. */
   | { type: "failure"; path: Buffer; code: string; message: string }

@@ -1,7 +1,8 @@
 /** Events -> lines for a person. */
 import { closingReport, headline } from "./closing-report.ts";
+import { createFindingList } from "./finding-list.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
-import type { Event, Reporter, Summary } from "./events.ts";
+import type { Event, Reporter } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
@@ -29,12 +30,18 @@ export function createHumanReporter(view: HumanView): Reporter {
     view.screen.out(text);
   });
   const show = createShow(view);
+  const findings = createFindingList(view.quiet, (line) => {
+    view.screen.err(`${line}\n`);
+  });
   return {
     emit(event) {
-      if (event.type !== "entry") {
-        entries.flush();
-        show(event);
-      } else if (view.verbose) entries.add(eventLine(event, false));
+      if (event.type === "entry") {
+        if (view.verbose) entries.add(eventLine(event, false));
+        return;
+      }
+      entries.flush();
+      if (event.type === "finding" || event.type === "affected") findings.add(event);
+      else show(event);
     },
     close() {
       entries.flush();
@@ -44,7 +51,9 @@ export function createHumanReporter(view: HumanView): Reporter {
   };
 }
 
-function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>) => void {
+type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" }>;
+
+function createShow(view: HumanView): (event: Shown) => void {
   const err: Print = (line) => {
     view.screen.err(`${line}\n`);
   };
@@ -112,9 +121,9 @@ function createFailureList(err: Print): FailureList {
 }
 
 /** What -q must say too: the error that ended the run, or that not all went well. */
-function closingErrors(summary: Summary, quiet: boolean): string[] {
+function closingErrors(summary: Of<"summary">, quiet: boolean): string[] {
   const error: ErrorText | undefined = summary.error;
   if (error !== undefined) return errorLines(error);
-  if (!quiet || summary.outcome === "complete") return [];
+  if (!quiet || summary.outcome === "complete" || summary.outcome === "sound") return [];
   return [`dedupe: ${headline(summary).replace(/^./, (letter) => letter.toLowerCase())}`];
 }

@@ -24,7 +24,7 @@ export function openLogFile(path: string, now: () => Date = () => new Date()): R
     emit(event) {
       log(event);
       // Progress comes several times a second, so a line waits no longer than that.
-      if (event.type !== "entry" && event.type !== "failure") lines.flush();
+      if (!manyLines.has(event.type)) lines.flush();
     },
     close() {
       lines.flush();
@@ -32,6 +32,9 @@ export function openLogFile(path: string, now: () => Date = () => new Date()): R
     },
   };
 }
+
+/** Events that may come by the million: they are written with what follows. */
+const manyLines: ReadonlySet<Event["type"]> = new Set(["entry", "failure", "finding", "affected"]);
 
 type FileWriter = { write: (text: string) => void; close: () => Promise<void> };
 
@@ -84,6 +87,8 @@ function createLog(print: Print): (event: Event) => void {
         countReason(reasons, event.code);
         print(eventLine(event, dryRun));
         break;
+      case "finding":
+      case "affected":
       case "notice":
       case "plan":
       case "snapshot":

@@ -92,7 +92,7 @@ function progressParts(event: ProgressEvent, { namesPerSecond, bytesPerSecond, r
   const { counters, snapshotsDone, snapshotsTotal, snapshot } = event;
   const current = formatCount(Math.min(snapshotsDone + 1, snapshotsTotal));
   const parts = [
-    { text: `snapshot ${current} of ${formatCount(snapshotsTotal)}`, rank: 0 },
+    { text: `${event.unit ?? "snapshot"} ${current} of ${formatCount(snapshotsTotal)}`, rank: 0 },
     { text: formatPath(snapshot), rank: 5 },
     { text: formatQuantity(counters.names, "name"), rank: 1 },
     { text: formatQuantity(counters.inodes, "inode"), rank: 3 },

@@ -3,8 +3,9 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
 import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
+import { verifyOptionSpecs } from "../../src/options/verify-specs.ts";
 import { zeroCounters } from "../../src/report/events.ts";
-import { sampleSummary } from "../report/sample.ts";
+import { sampleSummary, sampleVerifySummary } from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
 
@@ -23,6 +24,7 @@ function printed(...argv: string[]): string {
 /** What stands, or should stand, between the markers of docs/cli.md. */
 const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
+  "help-verify": () => `\`\`\`\n${printed("verify", "--help")}\`\`\`\n`,
   "exit-codes": () =>
     usedExitCodes()
       .map(({ code, meaning }) => `| ${code} | ${meaning} |\n`)
@@ -50,7 +52,7 @@ describe("docs/cli.md", () => {
 
   test("has every option in its table", () => {
     const table = docs().slice(docs().indexOf("## Options"), docs().indexOf("## Exit codes"));
-    const missing = migrateOptionSpecs
+    const missing = [...migrateOptionSpecs, ...verifyOptionSpecs]
       .map(({ flags }) => `--${longName(flags)}`)
       .filter((long) => !table.includes(long));
     expect(missing).toEqual([]);
@@ -60,6 +62,8 @@ describe("docs/cli.md", () => {
     const schema = docs().slice(docs().indexOf("## JSON"));
     const fields = [...Object.keys(zeroCounters()), ...Object.keys(sampleSummary()), "error"];
     expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
+    const verify = Object.keys(sampleVerifySummary());
+    expect(verify.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
   });
 });
 
@@ -67,24 +71,27 @@ describe("help", () => {
   test("has every option", () => {
     const text = printed("migrate", "--help");
     for (const { flags } of migrateOptionSpecs) expect(text).toContain(`  ${flags}`);
+    const verify = printed("verify", "--help");
+    for (const { flags } of verifyOptionSpecs) expect(verify).toContain(`  ${flags}`);
   });
 
-  test.each([["--help"], ["migrate", "--help"], ["-h"]])(
+  test.each([["--help"], ["migrate", "--help"], ["verify", "--help"], ["-h"]])(
     "%j ends with the exit codes and two examples",
     (...argv) => {
       const text = printed(...argv);
       const tail = text.slice(text.indexOf("Exit codes:"));
-      expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 5, 129, 130, 143]);
-      expect(tail.match(/^ {2}dedupe migrate /gm)).toHaveLength(2);
+      expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
+      expect(tail.match(/^ {2}dedupe (migrate|verify) /gm)).toHaveLength(2);
     },
   );
 
   test("names no command that does not exist", () => {
-    expect(printed("--help") + printed("migrate", "--help")).not.toMatch(/relink|compact|verify|stats/);
+    const texts = printed("--help") + printed("migrate", "--help") + printed("verify", "--help");
+    expect(texts).not.toMatch(/relink|compact|stats/);
   });
 
   test("fits a terminal of 80 columns", () => {
-    const long = printed("migrate", "--help")
+    const long = (printed("migrate", "--help") + printed("verify", "--help"))
       .split("\n")
       .filter((line) => line.length > 80);
     expect(long).toEqual([]);

@@ -8,7 +8,7 @@ import { parseRate, parseSize } from "../../src/options/values.ts";
 function parse(...args: string[]): MigrateOptions {
   const commandLine = { argv: args, version: "0.1.0", print: () => undefined, helpColumns: 80 };
   const options = parseCommandLine(commandLine);
-  if (options === undefined) throw new Error("help was printed");
+  if (options?.command !== "migrate") throw new Error("no options of migrate");
   return options;
 }
 

@@ -1,6 +1,6 @@
 import { Writable } from "node:stream";
 import { zeroCounters } from "../../src/report/events.ts";
-import type { Counters, Event, Summary } from "../../src/report/events.ts";
+import type { Counters, Event, Summary, VerifySummary } from "../../src/report/events.ts";
 import type { ProgressEvent } from "../../src/report/pace.ts";
 
 export type SampleStream = Writable & { isTTY: boolean; columns: number; text: () => string };
@@ -60,6 +60,40 @@ export function sampleSummary(summary: Partial<Summary> = {}): Summary {
     target: "/mnt/new",
     snapshots: { total: 30, new: 30, updated: 0, unchanged: 0, incomplete: 0, pending: 0 },
     linkLimit: 0,
+    elapsedMs: 723_000,
+    peakRssAnonBytes: 90_000_000,
+    ...summary,
+  };
+}
+
+export function sampleVerifySummary(summary: Partial<VerifySummary> = {}): VerifySummary {
+  return {
+    type: "summary",
+    command: "verify",
+    mode: "against",
+    outcome: "sound",
+    exitCode: 0,
+    target: "/mnt/new",
+    source: "/mnt/old",
+    names: 5_012_345,
+    targetNames: 5_012_345,
+    directories: 12_345,
+    inodes: 123_456,
+    targetInodes: 110_000,
+    contentBytes: 12_300_000_000,
+    readBytes: 23_900_000_000,
+    mergedInodes: 13_456,
+    objects: 0,
+    unnamedObjects: 0,
+    knownNames: 0,
+    affectedNames: 0,
+    failures: 0,
+    findings: {},
+    notes: {},
+    quick: false,
+    slice: { number: 1, of: 30 },
+    rootDigest: { source: "ab", target: "ab" },
+    certificate: "/mnt/new/.dedupe/log/verify.json",
     elapsedMs: 723_000,
     peakRssAnonBytes: 90_000_000,
     ...summary,

@@ -1,0 +1,243 @@
+import { tmpdir } from "node:os";
+import { exitCodes, signalExitCodes } from "../exit-codes.ts";
+import type { VerifyOptions } from "../options.ts";
+import { zeroCounters, type VerifySummary } from "../report/events.ts";
+import { readOnlySys } from "../sys/read-only.ts";
+import type { Kernel } from "../sys/files.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import { readMounts } from "../tree/mounts.ts";
+import { pathOfDescriptor } from "../tree/reach.ts";
+import { isAllowed, type DifferenceClass } from "../verify/compare.ts";
+import { zeroTally, type Tally } from "../verify/control.ts";
+import { Crew, CrewFailure, type CrewListener } from "../verify/crew.ts";
+import type { Finding, TreeRoot, WorkerSetup } from "../verify/messages.ts";
+import { noParts, type Parts } from "../verify/trees.ts";
+import type { CommandContext, StopReason } from "./context.ts";
+import { openKernel } from "./migrate-run.ts";
+import type { Root } from "./preflight.ts";
+
+const PROGRESS_MS = 200;
+/** RLIMIT_NOFILE: a thread holds a descriptor for each level it is deep. */
+const RLIMIT_NOFILE = 7;
+
+/** What a verify has found, and what it is doing. */
+export type VerifyRun = {
+  options: VerifyOptions;
+  context: CommandContext;
+  /** Cannot write. */
+  kernel: Kernel;
+  /** For what verify itself leaves behind: a certificate, a slice's record. */
+  writer: Kernel;
+  sysModule: string;
+  startedAt: Date;
+  started: number;
+  findings: Record<string, number>;
+  notes: Record<string, number>;
+  affectedNames: number;
+  failures: number;
+  parts: Parts;
+  tally: Tally;
+  peakRssAnonBytes: number;
+};
+
+export async function openVerify(options: VerifyOptions, context: CommandContext): Promise<VerifyRun> {
+  const { kernel: writer, sysModule } = await openKernel(context.sysModule);
+  raiseDescriptorLimit(writer);
+  return {
+    ...{ options, context, writer, sysModule },
+    kernel: { sys: readOnlySys(writer.sys), scratch: writer.scratch },
+    startedAt: new Date(),
+    started: performance.now(),
+    findings: {},
+    notes: {},
+    affectedNames: 0,
+    failures: 0,
+    parts: noParts(),
+    tally: zeroTally(),
+    peakRssAnonBytes: rssAnonBytes(writer),
+  };
+}
+
+/** As far as this process may. */
+function raiseDescriptorLimit({ sys }: Kernel): void {
+  const memory = sys.allocate(16);
+  const limits = new BigUint64Array(memory.bytes.buffer, memory.bytes.byteOffset, 2);
+  if (sys.getrlimit(RLIMIT_NOFILE, memory.address) < 0) return;
+  limits[0] = limits[1] as bigint;
+  sys.setrlimit(RLIMIT_NOFILE, memory.address);
+}
+
+export function reportStart({ options, context }: VerifyRun): void {
+  context.reporter.emit({
+    type: "start",
+    command: "verify",
+    version: context.version,
+    target: options.target,
+    ...(options.against === undefined ? {} : { source: options.against }),
+    jobs: options.jobs,
+    dryRun: false,
+  });
+}
+
+/** A root as workers need it. A mount below it hides inodes whose numbers its directories still show. */
+export function treeRoot(kernel: Kernel, root: Root): TreeRoot {
+  const path = pathOfDescriptor(kernel, root.fd) ?? root.path;
+  const prefix = path.replace(/\/*$/, "/");
+  const isPlain = !readMounts(kernel).some(({ point }) => point.startsWith(prefix) && point !== path);
+  return { fd: root.fd, device: root.device, isPlain };
+}
+
+/** `allowed` classes are said and are no findings. */
+export function tellFinding(run: VerifyRun, finding: Finding, kind: "finding" | "note"): void {
+  const counts = kind === "finding" ? run.findings : run.notes;
+  counts[finding.class] = (counts[finding.class] ?? 0) + 1;
+  const value = (text: string): string | Buffer =>
+    finding.class === "symlink-target" ? Buffer.from(text, "latin1") : text;
+  run.context.reporter.emit({
+    type: "finding",
+    path: finding.path,
+    class: finding.class,
+    isFinding: kind === "finding",
+    ...(finding.name === undefined ? {} : { name: Buffer.from(finding.name, "latin1") }),
+    ...(finding.source === undefined ? {} : { source: value(finding.source) }),
+    ...(finding.target === undefined ? {} : { target: value(finding.target) }),
+  });
+}
+
+export function tellDifference(run: VerifyRun, finding: Finding): void {
+  tellFinding(run, finding, isAllowed(finding.class as DifferenceClass) ? "note" : "finding");
+}
+
+type Work = Pick<WorkerSetup, "ledger" | "trees" | "store">;
+type Told = Pick<CrewListener, "findings">;
+
+export type Ending =
+  { type: "finished" } | { type: "stopped"; exitCode: number } | { type: "failed"; error: CrewFailure };
+
+/** Starts the workers, has `work` use them, and ends them. @throws bugs */
+export async function withCrew(
+  run: VerifyRun,
+  setup: Work,
+  told: Told,
+  work: (crew: Crew) => Promise<void>,
+): Promise<Ending> {
+  const { options, context, sysModule } = run;
+  const crew = await Crew.start(
+    options.jobs,
+    {
+      ...{ ...setup, sysModule },
+      temporaryDirectory: tmpdir(),
+      bwlimitBytes: options.bwlimitBytes,
+      verbose: options.verbose,
+    },
+    { ...listener(run), ...told },
+  );
+  const stopProgress = reportProgress(run, crew);
+  const onStop = (): void => {
+    crew.stop();
+  };
+  context.stop.addEventListener("abort", onStop);
+  if (context.stop.aborted) crew.stop();
+  try {
+    await work(crew);
+    if (!context.stop.aborted) return { type: "finished" };
+    const { signal } = context.stop.reason as StopReason;
+    return { type: "stopped", exitCode: signalExitCodes[signal] };
+  } catch (error) {
+    if (error instanceof CrewFailure) return { type: "failed", error };
+    throw error;
+  } finally {
+    context.stop.removeEventListener("abort", onStop);
+    stopProgress();
+    run.tally = crew.tally;
+    await crew.close();
+  }
+}
+
+function listener(run: VerifyRun): Omit<CrewListener, "findings"> {
+  const { reporter } = run.context;
+  return {
+    failures: (failures) => {
+      run.failures += failures.length;
+      for (const failure of failures) reporter.emit({ type: "failure", ...failure });
+    },
+    looked: (looked) => {
+      for (const each of looked) reporter.emit({ type: "entry", ...each });
+    },
+    affected: (paths) => {
+      run.affectedNames += paths.length;
+      for (const path of paths) reporter.emit({ type: "affected", path });
+    },
+  };
+}
+
+function reportProgress(run: VerifyRun, crew: Crew): () => void {
+  const { context, parts, started } = run;
+  const sample = (): void => {
+    run.peakRssAnonBytes = Math.max(run.peakRssAnonBytes, rssAnonBytes(run.kernel));
+  };
+  const timer = setInterval(() => {
+    sample();
+    const { names, directories, inodes, contentBytes, readBytes } = crew.tally;
+    context.reporter.emit({
+      type: "progress",
+      counters: { ...zeroCounters(), names, directories, inodes, contentBytes, readBytes },
+      snapshotsDone: parts.done,
+      snapshotsTotal: parts.begun,
+      snapshot: parts.current,
+      elapsedMs: performance.now() - started,
+      unit: "part",
+    });
+  }, PROGRESS_MS);
+  return () => {
+    clearInterval(timer);
+    sample();
+  };
+}
+
+type Specific = Pick<VerifySummary, "mode"> &
+  Partial<Pick<VerifySummary, "slice" | "quick" | "rootDigest" | "certificate" | "source">>;
+
+export function summarise(run: VerifyRun, ending: Ending, specific: Specific): VerifySummary {
+  const { tally, findings, notes, affectedNames, failures } = run;
+  const { merged, ...counts } = tally;
+  const outcome = outcomeOf(run, ending);
+  return {
+    type: "summary",
+    command: "verify",
+    ...counts,
+    ...{ mergedInodes: merged, affectedNames, failures, findings, notes },
+    ...specific,
+    outcome,
+    exitCode: codeOf(outcome, ending),
+    target: run.options.target,
+    elapsedMs: performance.now() - run.started,
+    peakRssAnonBytes: run.peakRssAnonBytes,
+    ...(ending.type === "failed" ? { error: errorOf(ending.error) } : {}),
+  };
+}
+
+function outcomeOf(run: VerifyRun, ending: Ending): VerifySummary["outcome"] {
+  if (ending.type !== "finished") return ending.type;
+  if (Object.keys(run.findings).length > 0) return "findings";
+  return run.failures > 0 ? "partial" : "sound";
+}
+
+function codeOf(outcome: VerifySummary["outcome"], ending: Ending): number {
+  if (ending.type === "stopped") return ending.exitCode;
+  switch (outcome) {
+    case "findings":
+      return exitCodes.findings.code;
+    case "partial":
+      return exitCodes.partial.code;
+    case "failed":
+    case "stopped":
+      return exitCodes.failed.code;
+    case "sound":
+      return exitCodes.ok.code;
+  }
+}
+
+function errorOf({ code, message }: CrewFailure): { code: string; message: string; hint: string } {
+  return { code, message, hint: "Check the drive and its cable, then run the same command again." };
+}

@@ -1,0 +1,166 @@
+import { DedupeError } from "../errors.ts";
+import type { VerifySummary } from "../report/events.ts";
+import { check } from "../sys/errors.ts";
+import { openDirectory } from "../sys/files.ts";
+import type { Crew } from "../verify/crew.ts";
+import { InodeSet } from "../verify/inode-set.ts";
+import { DirectoryReader, type Listed } from "../verify/listing.ts";
+import type { Finding, StoreRules } from "../verify/messages.ts";
+import { fanOutName } from "../verify/object-name.ts";
+import { follow, walkNames } from "../verify/trees.ts";
+import { openNamed } from "./preflight.ts";
+import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
+import { recordSlice } from "./verify-slices.ts";
+import { openReadStore, type ReadStore } from "./verify-target.ts";
+
+/** Classes that are said and are no findings. */
+const notes: ReadonlySet<string> = new Set(["new-since", "index-missing"]);
+
+type StoreCheck = {
+  run: VerifyRun;
+  rules: StoreRules;
+  /** The store's inodes. */
+  known: InodeSet;
+  /** Inodes with two names in the store, and inodes that findings are about: "high:low". */
+  twice: Set<string>;
+  suspects: Set<string>;
+};
+
+/** Every object is what its name says, and every name in the snapshots is an inode that the store knows. */
+export async function verifyStore(run: VerifyRun): Promise<VerifySummary> {
+  const { kernel, options } = run;
+  const { quick, slice } = options;
+  const target = openNamed(kernel, options.target, "target");
+  const store = openReadStore(kernel, target);
+  if (store === undefined) throw withoutStore(options.target);
+  try {
+    reportStart(run);
+    const rules: StoreRules = {
+      objectsFd: openDirectory(kernel, store.fd, "objects"),
+      groupsFd: openDirectory(kernel, store.fd, "groups"),
+      root: treeRoot(kernel, target),
+      compared: store.format.compared,
+      depth: quick ? "attributes" : "contents",
+      slice,
+    };
+    tellStore(run, store);
+    const found = { known: new InodeSet(), twice: new Set<string>(), suspects: new Set<string>() };
+    const checking: StoreCheck = { run, rules, ...found };
+    const setup = { ledger: undefined, trees: undefined, store: rules };
+    const ending = await withCrew(run, setup, findingsListener(checking), (crew) => checkAll(checking, crew));
+    const summary = summarise(run, ending, {
+      mode: "store",
+      quick,
+      ...(slice === undefined ? {} : { slice }),
+    });
+    if (slice !== undefined && summary.failures === 0 && ending.type === "finished")
+      recordSlice(run, store, slice);
+    return summary;
+  } finally {
+    store.close();
+  }
+}
+
+function withoutStore(target: string): DedupeError {
+  return new DedupeError("NO_STORE", `the target ${target} has no store (.dedupe) to be checked`, {
+    hint: "To compare it with the source it was made from: dedupe verify --against SOURCE TARGET",
+  });
+}
+
+function tellStore(run: VerifyRun, { isPrivate, index }: ReadStore): void {
+  const tell = (path: string, name: Finding["class"], kind: "finding" | "note"): void => {
+    tellFinding(run, { path: Buffer.from(path), class: name }, kind);
+  };
+  if (!isPrivate) tell(".dedupe", "not-private", "finding");
+  if (index === "unreadable") {
+    run.failures++;
+    const path = Buffer.from(".dedupe/index/data.mdb");
+    run.context.reporter.emit({ type: "failure", path, code: "INDEX", message: "the index cannot be read" });
+  }
+  if (index === "damaged") tell(".dedupe/index/data.mdb", "index-damaged", "finding");
+  if (index === "missing") tell(".dedupe/index/data.mdb", "index-missing", "note");
+}
+
+function findingsListener({ run, suspects }: StoreCheck) {
+  const newInodes = new InodeSet();
+  return {
+    findings: (findings: Finding[]): void => {
+      for (const finding of findings) {
+        const { pending } = finding;
+        if (finding.class === "new-since") {
+          // Threads in different snapshots meet the same inode.
+          if (pending !== undefined && !newInodes.add(pending.inoLow, pending.inoHigh)) continue;
+        } else if (pending !== undefined) suspects.add(keyOf(pending));
+        tellFinding(run, finding, notes.has(finding.class) ? "note" : "finding");
+      }
+    },
+  };
+}
+
+const keyOf = ({ inoLow, inoHigh }: { inoLow: number; inoHigh: number }): string =>
+  `${String(inoHigh)}:${String(inoLow)}`;
+
+/** First the store, which says which inodes it has; then the names. */
+async function checkAll(checking: StoreCheck, crew: Crew): Promise<void> {
+  const { run, rules, known, suspects } = checking;
+  const objects = fanOut(run, rules.objectsFd, "objects");
+  const groups = fanOut(run, rules.groupsFd, "groups");
+  await Promise.all([
+    ...objects.map((directory) => take(checking, crew, { type: "objects", directory })),
+    ...groups.map((directory) => take(checking, crew, { type: "groups", directory })),
+  ]);
+  tellDuplicates(checking, [...objects, ...groups].length);
+  await crew.tellAll({ type: "known", inodes: known.shared, suspects: [...suspects] });
+  await walkNames(crew, run.parts);
+}
+
+type StoreTask = { type: "objects" | "groups"; directory: string };
+
+async function take({ run, known, twice }: StoreCheck, crew: Crew, task: StoreTask): Promise<void> {
+  const result = await follow(crew, run.parts, task);
+  if (result?.type !== "inodes") return;
+  const { inodes } = result;
+  for (let at = 0; at < inodes.length; at += 2) {
+    const inode = { inoLow: inodes[at] as number, inoHigh: inodes[at + 1] as number };
+    if (!known.add(inode.inoLow, inode.inoHigh)) twice.add(keyOf(inode));
+  }
+}
+
+/** The directories of objects/ or groups/; whatever else lies there is foreign. */
+function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): string[] {
+  const names = listAnew(run, fd);
+  const isOurs = (name: string, type: number): boolean => fanOutName.test(name) && (type === 4 || type === 0);
+  for (const { name, type } of names) {
+    if (isOurs(name, type)) continue;
+    const path = Buffer.from(`.dedupe/${parent}/${name}`, "latin1");
+    tellFinding(run, { path, class: "foreign" }, "finding");
+  }
+  return names.filter(({ name, type }) => isOurs(name, type)).map(({ name }) => name);
+}
+
+/** A directory is read from where its descriptor stands: the workers need theirs at the beginning. */
+function listAnew({ kernel: { sys, scratch } }: VerifyRun, fd: number): Listed[] {
+  const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
+  try {
+    return new DirectoryReader(sys).read(own);
+  } finally {
+    sys.close(own);
+  }
+}
+
+/** An inode has one name in the store: a second one says something else of it, and is wrong. */
+function tellDuplicates({ run, rules, twice, suspects }: StoreCheck, directories: number): void {
+  if (twice.size === 0 || directories === 0) return;
+  for (const [parent, fd] of [["objects", rules.objectsFd] as const, ["groups", rules.groupsFd] as const]) {
+    for (const { name: directory } of listAnew(run, fd).filter(({ name }) => fanOutName.test(name))) {
+      const inner = openDirectory(run.kernel, fd, directory);
+      for (const entry of listAnew(run, inner)) {
+        if (!twice.has(keyOf(entry))) continue;
+        suspects.add(keyOf(entry));
+        const path = Buffer.from(`.dedupe/${parent}/${directory}/${entry.name}`, "latin1");
+        tellFinding(run, { path, class: "duplicate" }, "finding");
+      }
+      run.kernel.sys.close(inner);
+    }
+  }
+}

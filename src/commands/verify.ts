@@ -1,0 +1,28 @@
+import type { VerifyOptions } from "../options.ts";
+import type { CommandContext } from "./context.ts";
+import { preflightRefusal } from "./preflight.ts";
+import { verifyAgainst } from "./verify-against.ts";
+import { verifyCertificate } from "./verify-certificate.ts";
+import { openVerify } from "./verify-run.ts";
+import { verifyStore } from "./verify-store.ts";
+
+/**
+ * `dedupe verify`: a store is sound, a target equals its source, or a tree is what a certificate says. Nothing of the
+ * trees is changed.
+ * @returns the exit code. @throws DedupeError before anything was read
+ */
+export async function verify(options: VerifyOptions, context: CommandContext): Promise<number> {
+  const run = await openVerify(options, context);
+  try {
+    const summary = await choose(options)(run);
+    context.reporter.emit(summary);
+    return summary.exitCode;
+  } catch (error) {
+    throw preflightRefusal(error);
+  }
+}
+
+function choose({ against, certificateCheck }: VerifyOptions) {
+  if (certificateCheck !== undefined) return verifyCertificate;
+  return against === undefined ? verifyStore : verifyAgainst;
+}

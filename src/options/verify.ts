@@ -1,0 +1,78 @@
+/** The options of `dedupe verify` as typed -> the validated type. */
+import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
+import { DedupeError, usageError } from "../errors.ts";
+import type { VerifyOptions } from "../options.ts";
+import { longName, maxJobs } from "./migrate-specs.ts";
+import type { TypedOption } from "./migrate.ts";
+import { given } from "./values.ts";
+import { verifyOptionSpecs } from "./verify-specs.ts";
+
+const hint = "Try 'dedupe verify --help'.";
+
+export function verifyOptions(typed: readonly TypedOption[], target: string): VerifyOptions {
+  try {
+    const options = defaults(target);
+    for (const { name, value } of typed) {
+      const spec = verifyOptionSpecs.find(({ flags }) => longName(flags) === name);
+      if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
+      spec.apply(options, value);
+    }
+    checkTogether(options);
+    return options;
+  } catch (error) {
+    // The parsers of single values are migrate's too.
+    throw error instanceof DedupeError ? usageError(error.message, hint) : error;
+  }
+}
+
+function defaults(target: string): VerifyOptions {
+  return {
+    command: "verify",
+    target: given(target, "<target>"),
+    against: undefined,
+    quick: false,
+    slice: undefined,
+    certificate: undefined,
+    certificateCheck: undefined,
+    filters: [],
+    oneFileSystem: false,
+    jobs: Math.min(maxJobs, availableParallelism()),
+    bwlimitBytes: undefined,
+    json: false,
+    progress: "auto",
+    quiet: false,
+    verbose: false,
+    logFile: undefined,
+  };
+}
+
+function checkTogether(options: VerifyOptions): void {
+  const { against, certificateCheck, quick, slice } = options;
+  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  if (quick && slice !== undefined)
+    throw usageError(
+      "--quick and --slice contradict each other: a slice is a part of what --quick leaves out",
+    );
+  if (against !== undefined && certificateCheck !== undefined)
+    throw usageError("--against and --certificate-check contradict each other");
+  const isStoreCheck = against === undefined && certificateCheck === undefined;
+  if (!isStoreCheck && (quick || slice !== undefined))
+    throw usageError("--quick and --slice belong to a check of the store alone");
+  if (against === undefined && options.certificate !== undefined)
+    throw usageError("--certificate means nothing without --against");
+  if (against === undefined && (options.filters.length > 0 || options.oneFileSystem))
+    throw usageError("filters and --one-file-system mean nothing without --against");
+  for (const root of [against, against === undefined ? undefined : options.target]) {
+    checkOutside(options.logFile, "--log-file", root);
+    checkOutside(options.certificate, "--certificate", root);
+  }
+}
+
+/** What is compared must not change meanwhile. By name only: symlinks may hide more. */
+function checkOutside(path: string | undefined, option: string, root: string | undefined): void {
+  if (path === undefined || root === undefined) return;
+  const outer = resolve(root);
+  if (`${resolve(path)}/`.startsWith(outer === "/" ? "//" : `${outer}/`))
+    throw usageError(`${option} ${path} lies inside ${root}, which is to be read as it is`);
+}

@@ -1,0 +1,150 @@
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from "../sys/constants.ts";
+import type { Facts } from "./inode-reader.ts";
+import { heldTime, type Limits } from "./limits.ts";
+import type { XattrPair } from "./xattr-reader.ts";
+
+/** What may differ between two trees. docs/cli.md, "Comparing with the source", explains each. */
+export type DifferenceClass =
+  | "missing"
+  | "extra"
+  | "type"
+  | "size"
+  | "content"
+  | "mode"
+  | "owner"
+  | "group"
+  | "mtime"
+  | "xattr"
+  | "acl"
+  | "capability"
+  | "symlink-target"
+  | "device"
+  | "holes"
+  | "split"
+  | "merged"
+  // Said, and no findings:
+  | "time-limit"
+  | "ignored"
+  | "siblings"
+  | "holes-merged"
+  | "root-time";
+
+export type Difference = {
+  class: DifferenceClass;
+  /** What it is in each tree, for people. */
+  source?: string;
+  target?: string;
+  /** Which attribute. */
+  name?: string;
+};
+
+/** What the target's store does not compare, from its format.json; all true where there is no store. */
+export type ComparedAttributes = { mode: boolean; owner: boolean; time: boolean; xattrs: boolean };
+
+const typeNames = new Map([
+  [S_IFREG, "file"],
+  [S_IFDIR, "directory"],
+  [S_IFLNK, "symlink"],
+  [S_IFIFO, "fifo"],
+  [S_IFSOCK, "socket"],
+  [S_IFCHR, "character device"],
+  [S_IFBLK, "block device"],
+]);
+
+export const typeName = (type: number): string => typeNames.get(type) ?? `type ${type.toString(8)}`;
+
+/** All that differs but for content, holes and links. The types are the same. */
+export function compareFacts(source: Facts, target: Facts, limits: Limits): Difference[] {
+  return [
+    ...unequal("size", source.type === S_IFREG, String(source.sizeBytes), String(target.sizeBytes)),
+    ...unequal("mode", source.type !== S_IFLNK, octal(source.mode), octal(target.mode)),
+    ...unequal("owner", true, String(source.uid), String(target.uid)),
+    ...unequal("group", true, String(source.gid), String(target.gid)),
+    ...compareTimes(source.mtimeNs, target.mtimeNs, limits),
+    ...compareXattrs(source.xattrs, target.xattrs),
+    ...unequal("symlink-target", source.type === S_IFLNK, source.linkTarget, target.linkTarget),
+    ...unequal("device", isDevice(source.type), deviceText(source), deviceText(target)),
+  ];
+}
+
+function unequal(name: DifferenceClass, isCompared: boolean, source: string, target: string): Difference[] {
+  return isCompared && source !== target ? [{ class: name, source, target }] : [];
+}
+
+const octal = (mode: number): string => mode.toString(8).padStart(4, "0");
+const isDevice = (type: number): boolean => type === S_IFCHR || type === S_IFBLK;
+const deviceText = ({ rdevMajor, rdevMinor }: Facts): string => `${String(rdevMajor)}:${String(rdevMinor)}`;
+
+function compareTimes(source: bigint, target: bigint, limits: Limits): Difference[] {
+  if (source === target) return [];
+  const name = target === heldTime(source, limits) ? "time-limit" : "mtime";
+  return [{ class: name, source: timeText(source), target: timeText(target) }];
+}
+
+/** Seconds since 1970 with all nine digits, as `stat -c %.9Y` has them. */
+export function timeText(timeNs: bigint): string {
+  const absolute = timeNs < 0n ? -timeNs : timeNs;
+  const digits = String(absolute).padStart(10, "0");
+  return `${timeNs < 0n ? "-" : ""}${digits.slice(0, -9)}.${digits.slice(-9)}`;
+}
+
+function compareXattrs(source: readonly XattrPair[], target: readonly XattrPair[]): Difference[] {
+  if (source.length === 0 && target.length === 0) return [];
+  const [ours, theirs] = [new Map(source), new Map(target)];
+  return [...new Set([...ours.keys(), ...theirs.keys()])]
+    .filter((name) => ours.get(name) !== theirs.get(name))
+    .map((name) => ({
+      class: xattrClass(name),
+      name,
+      source: valueText(ours.get(name)),
+      target: valueText(theirs.get(name)),
+    }));
+}
+
+function xattrClass(name: string): DifferenceClass {
+  if (name.startsWith("system.posix_acl_")) return "acl";
+  return name === "security.capability" ? "capability" : "xattr";
+}
+
+const SHOWN_BYTES = 64;
+
+function valueText(value: string | undefined): string {
+  if (value === undefined) return "none";
+  const hex = Buffer.from(value.slice(0, SHOWN_BYTES), "latin1").toString("hex");
+  return `0x${hex}${value.length > SHOWN_BYTES ? "…" : ""} (${String(value.length)} bytes)`;
+}
+
+/**
+ * An attribute that the target's store was told not to compare: of files that became one inode the survivor gave its
+ * value to all. Where that may be why they differ, the difference is said and is no finding.
+ */
+export function excuse(difference: Difference, source: Facts, compared: ComparedAttributes): Difference {
+  if (source.type !== S_IFREG || source.sizeBytes === 0 || !isIgnored(difference.class, compared))
+    return difference;
+  return { name: difference.class, ...difference, class: "ignored" };
+}
+
+const attributeOf = new Map<DifferenceClass, keyof ComparedAttributes>([
+  ["mtime", "time"],
+  ["mode", "mode"],
+  ["owner", "owner"],
+  ["group", "owner"],
+  ["xattr", "xattrs"],
+  ["acl", "xattrs"],
+  ["capability", "xattrs"],
+]);
+
+function isIgnored(name: DifferenceClass, compared: ComparedAttributes): boolean {
+  const attribute = attributeOf.get(name);
+  return attribute !== undefined && !compared[attribute];
+}
+
+const allowed: ReadonlySet<DifferenceClass> = new Set([
+  "time-limit",
+  "ignored",
+  "siblings",
+  "holes-merged",
+  "root-time",
+]);
+
+export const isAllowed = (name: DifferenceClass): boolean => allowed.has(name);

@@ -1,0 +1,231 @@
+import { DT_REG, O_CLOEXEC, S_IFDIR, S_IFREG } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Stat } from "../sys/stat.ts";
+import { typeName } from "./compare.ts";
+import type { Opened } from "./inode-reader.ts";
+import { InodeSet } from "./inode-set.ts";
+import { bytesOf, type Listed } from "./listing.ts";
+import type { KnownInodes, StoreFindingClass, StoreRules } from "./messages.ts";
+import { isHolderName, isInSlice, parseObjectName, variantText, type ObjectName } from "./object-name.ts";
+import { Selection, isDirectory, type OpenDirectory } from "./selection.ts";
+import type { Thread } from "./thread.ts";
+
+type Detail = { source?: string; target?: string; name?: string };
+
+/** Checks one directory of the store, or the names of one subtree against the store's inodes. */
+export class StoreWalker {
+  readonly #thread: Thread;
+  readonly #rules: StoreRules;
+  readonly #selection: Selection;
+  #known = new InodeSet();
+  #suspects = new Set<string>();
+  /** Inodes that are new since, with several names: each is said once. */
+  readonly #newGroups = new InodeSet();
+
+  constructor(thread: Thread, rules: StoreRules) {
+    this.#thread = thread;
+    this.#rules = rules;
+    this.#selection = new Selection(thread, undefined);
+  }
+
+  /** The store's inodes, and those ("high:low") that a finding is about. */
+  learn(known: KnownInodes, suspects: readonly string[]): void {
+    this.#known = new InodeSet(known);
+    this.#suspects = new Set(suspects);
+  }
+
+  /** Checks objects/`directory`. @returns the inodes under well-formed names, low and high words */
+  objects(directory: string): Uint32Array {
+    const prefix = `.dedupe/objects/${directory}`;
+    const { fd, entries } = this.#list(this.#rules.objectsFd, directory, prefix);
+    const found: number[] = [];
+    try {
+      entries.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
+      for (const entry of entries) {
+        this.#thread.checkStop();
+        const name = parseObjectName(directory, entry.name);
+        if (name === undefined || (entry.type !== DT_REG && entry.type !== 0)) {
+          this.#report(`${prefix}/${entry.name}`, name === undefined ? "foreign" : "object-type");
+          continue;
+        }
+        this.#thread.tally.objects++;
+        found.push(entry.inoLow, entry.inoHigh);
+        if (isInSlice(name, this.#rules.slice)) this.#checkObject(fd, `${prefix}/${entry.name}`, entry, name);
+      }
+    } finally {
+      if (fd >= 0) this.#thread.sys.close(fd);
+    }
+    this.#thread.flush();
+    return Uint32Array.from(found);
+  }
+
+  /** Checks groups/`directory`: holders stand for names without content to share. */
+  groups(directory: string): Uint32Array {
+    const prefix = `.dedupe/groups/${directory}`;
+    const { fd, entries } = this.#list(this.#rules.groupsFd, directory, prefix);
+    const found: number[] = [];
+    try {
+      for (const entry of entries) {
+        const path = `${prefix}/${entry.name}`;
+        const stat = isHolderName(entry.name) ? this.#look(fd, entry, path) : undefined;
+        if (!isHolderName(entry.name)) this.#report(path, "foreign");
+        if (stat === undefined) continue;
+        found.push(entry.inoLow, entry.inoHigh);
+        const size = `${String(stat.sizeBytes)} bytes`;
+        if (stat.isRegular && stat.sizeBytes > 0)
+          this.#report(path, "holder", { source: "an empty file", target: size }, entry);
+        else if (stat.type === S_IFDIR) this.#report(path, "holder", { target: "directory" });
+      }
+    } finally {
+      if (fd >= 0) this.#thread.sys.close(fd);
+    }
+    this.#thread.flush();
+    return Uint32Array.from(found);
+  }
+
+  #list(parentFd: number, directory: string, prefix: string): { fd: number; entries: Listed[] } {
+    const { sys, scratch, directories } = this.#thread;
+    const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+    const fd = sys.openat(parentFd, scratch.text(directory), flags, 0);
+    try {
+      check(fd, "openat");
+      return { fd, entries: directories.read(fd) };
+    } catch (error) {
+      this.#thread.fail(bytesOf(prefix), "store", error);
+      return { fd, entries: [] };
+    }
+  }
+
+  #look(dirFd: number, { name }: Listed, path: string): Stat | undefined {
+    try {
+      return this.#thread.inodes.look(dirFd, name);
+    } catch (error) {
+      this.#thread.fail(bytesOf(path), "store", error);
+      return undefined;
+    }
+  }
+
+  #checkObject(dirFd: number, path: string, entry: Listed, name: ObjectName): void {
+    let opened: Opened | undefined;
+    try {
+      opened = this.#thread.inodes.open(dirFd, entry.name);
+      this.#compare(path, entry, opened, name);
+      this.#thread.looked(() => bytesOf(path), "checked");
+    } catch (error) {
+      this.#thread.fail(bytesOf(path), "store", error);
+    } finally {
+      if (opened !== undefined) this.#thread.inodes.close(opened);
+    }
+  }
+
+  #compare(path: string, entry: Listed, opened: Opened, { digest, variant }: ObjectName): void {
+    const { facts } = opened;
+    const { tally, inodes } = this.#thread;
+    tally.inodes++;
+    if (facts.links === 1) tally.unnamedObjects++;
+    if (facts.type !== S_IFREG || facts.sizeBytes === 0) {
+      const target = facts.type === S_IFREG ? "empty file" : typeName(facts.type);
+      this.#report(path, "object-type", { source: "a file with content", target }, entry);
+      return;
+    }
+    tally.contentBytes += facts.sizeBytes;
+    const actual = variantText(facts, this.#rules.compared);
+    if (actual !== variant) this.#report(path, "variant", { source: variant, target: actual }, entry);
+    if (this.#rules.depth === "attributes") return;
+    const content = inodes.content(opened, "device").toString("hex");
+    if (content !== digest) this.#report(path, "content", { source: digest, target: content }, entry);
+  }
+
+  /** `entry`: the inode that the finding is about, where it may have other names. */
+  #report(path: string, name: StoreFindingClass, detail: Detail = {}, entry?: Listed): void {
+    const inode =
+      entry === undefined
+        ? undefined
+        : { device: this.#rules.root.device, inoLow: entry.inoLow, inoHigh: entry.inoHigh };
+    this.#thread.report({ path: bytesOf(path), class: name, ...detail, pending: inode });
+  }
+
+  /** Looks whether the names of a subtree are inodes of the store. @returns subdirectories left to others */
+  names(path: string, depth: "shallow" | "deep"): string[] {
+    const { root } = this.#rules;
+    let directory: OpenDirectory | undefined;
+    try {
+      directory = this.#descend(path);
+      const left: string[] = [];
+      this.#directory(directory, path, depth, left);
+      return left;
+    } catch (error) {
+      this.#thread.fail(bytesOf(path), "target", error);
+      return [];
+    } finally {
+      if (directory !== undefined && directory.fd !== root.fd) this.#thread.sys.close(directory.fd);
+    }
+  }
+
+  #descend(path: string): OpenDirectory {
+    let here = this.#selection.open(this.#rules.root.fd, ".", -1);
+    for (const part of path === "" ? [] : path.split("/")) {
+      const { fd, device } = here;
+      try {
+        here = this.#selection.open(fd, part, device);
+      } finally {
+        this.#thread.sys.close(fd);
+      }
+    }
+    return here;
+  }
+
+  #directory(directory: OpenDirectory, path: string, depth: "shallow" | "deep", left: string[]): void {
+    this.#thread.checkStop();
+    const { root } = this.#rules;
+    const { tally } = this.#thread;
+    const entries = this.#selection.list(directory, path, root);
+    const subdirectories: string[] = [];
+    for (const entry of entries) {
+      tally.names++;
+      if (isDirectory(entry)) {
+        tally.directories++;
+        subdirectories.push(entry.name);
+      } else if (directory.device === root.device && this.#known.has(entry.inoLow, entry.inoHigh)) {
+        tally.knownNames++;
+        if (this.#suspects.size > 0) this.#tellAffected(entry, path);
+      } else this.#checkNew(directory, entry, path);
+    }
+    this.#thread.flush();
+    if (depth === "shallow" && subdirectories.length <= 1000) left.push(...subdirectories);
+    else
+      for (const name of subdirectories) this.#enter(directory, name, path === "" ? name : `${path}/${name}`);
+  }
+
+  #enter(parent: OpenDirectory, name: string, path: string): void {
+    let directory: OpenDirectory | undefined;
+    try {
+      directory = this.#selection.open(parent.fd, name, parent.device);
+      this.#directory(directory, path, "deep", []);
+    } catch (error) {
+      this.#thread.fail(bytesOf(path), "target", error);
+    } finally {
+      if (directory !== undefined) this.#thread.sys.close(directory.fd);
+    }
+  }
+
+  #tellAffected({ name, inoLow, inoHigh }: Listed, path: string): void {
+    if (!this.#suspects.has(`${String(inoHigh)}:${String(inoLow)}`)) return;
+    this.#thread.affected(bytesOf(path === "" ? name : `${path}/${name}`));
+  }
+
+  /**
+   * A name that the store does not know. Of files without content, symlinks and specials only groups have a holder;
+   * everything else a run placed has a name in objects/.
+   */
+  #checkNew(directory: OpenDirectory, entry: Listed, path: string): void {
+    const full = path === "" ? entry.name : `${path}/${entry.name}`;
+    const stat = this.#look(directory.fd, entry, full);
+    if (stat === undefined) return;
+    const hasContent = stat.isRegular && stat.sizeBytes > 0;
+    if (!hasContent && stat.nlink === 1) return;
+    // One line an inode: its other names are new for the same reason.
+    if (stat.nlink > 1 && !this.#newGroups.add(stat.inoLow, stat.inoHigh)) return;
+    this.#report(full, "new-since", { target: typeName(stat.type) }, entry);
+  }
+}
