@@ -83,10 +83,11 @@ export class Migration {
     this.#stat = new Stat(parts.kernel.sys);
   }
 
-  /** Removes what no unit of this plan will take up again. */
+  /** Removes what no unit of this plan will take up again: one that is published is compared where it is. */
   sweep(): void {
     const { sys } = this.#kernel;
-    const wanted = new Set(this.#units.map(({ path }) => stagedName(path).toString("latin1")));
+    const unpublished = this.#units.filter(({ path }) => !this.isPublished(path));
+    const wanted = new Set(unpublished.map(({ path }) => stagedName(path).toString("latin1")));
     const listing = new Listing(sys);
     const { stagingFd } = this.#store.directories;
     const names: Buffer[] = [];

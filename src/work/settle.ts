@@ -12,7 +12,7 @@ import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { momentOf, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -141,29 +141,27 @@ export class Settler {
     control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
     try {
-      // The stat by name is the first look: an inode that changed or took its place since has another ctime.
-      let before: Stat = this.#thread.stat;
+      let before = statOpen(this.#thread, fd, openStat);
       let lastDigest: Buffer | undefined;
       for (let reading = 0; reading < READINGS; reading++) {
-        const moment = momentOf(before);
-        const held = heldOf(this.#thread, this.#openAttributes(fd, before)).attributes;
-        const isDense = before.blocks * 512 >= moment.sizeBytes;
+        // What took its place meanwhile may be a directory, or a fifo, which must not be read.
+        if (!openStat.isRegular || !isInode(openStat, subject.key)) throw unstable();
+        const held = heldOf(this.#thread, this.#openAttributes(fd, openStat)).attributes;
+        const isDense = openStat.blocks * 512 >= before.sizeBytes;
         const taken =
-          moment.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...moment, isDense }, held);
+          before.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...before, isDense }, held);
         const after = statOpen(this.#thread, fd, openStat);
-        const isSame = openStat.isRegular && isInode(openStat, subject.key);
-        if (isSame && taken !== undefined && isStable(moment, after, taken.digest, lastDigest)) {
+        if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
           const { state } = subject;
-          state.sizeBytes = moment.sizeBytes;
-          state.mtimeNs = moment.mtimeNs;
-          state.ctimeNs = moment.ctimeNs;
+          state.sizeBytes = before.sizeBytes;
+          state.mtimeNs = before.mtimeNs;
+          state.ctimeNs = before.ctimeNs;
           this.#settleTaken(subject, taken, held);
           return;
         }
         if (taken?.made !== undefined) this.#maker.unmake(taken.made.at);
-        if (!isSame) throw unstable();
         lastDigest = taken?.digest;
-        before = openStat;
+        before = after;
       }
       throw unstable();
     } finally {
