@@ -62,8 +62,18 @@ async function closedCode(code: number, reporter: Reporter, { logFile }: Command
 
 /** Loaded here so that --help and a wrong option need neither koffi nor LMDB. */
 async function command(options: CommandOptions, context: CommandContext): Promise<number> {
-  const { migrate } = await import("./commands/migrate.ts");
-  return migrate(options, context);
+  switch (options.command) {
+    case "migrate": {
+      const { migrate } = await import("./commands/migrate.ts");
+      return migrate(options, context);
+    }
+    case "relink": {
+      // The kernel tells the holder of a lease by this signal that someone waits; the lease is brief, and unhandled it kills.
+      process.on("SIGIO", () => undefined);
+      const { relink } = await import("./commands/relink.ts");
+      return relink(options, context);
+    }
+  }
 }
 
 /** The first signal asks for a stop at the next safe point, the second one does not ask. */

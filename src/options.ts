@@ -43,4 +43,24 @@ export type MigrateOptions = OutputOptions & {
   strict: boolean;
 };
 
-export type CommandOptions = MigrateOptions;
+export type RelinkOptions = OutputOptions & {
+  command: "relink";
+  root: string;
+  dryRun: boolean;
+  filters: FilterArgument[];
+  compared: Compared;
+  merge: "all" | "none";
+  minSizeBytes: number;
+  maxSizeBytes: number;
+  snapshotsGlob: string | undefined;
+  oneFileSystem: boolean;
+  /** Read every inode, also those that cannot have an equal. */
+  full: boolean;
+  indexDir: string | undefined;
+  jobs: number;
+  bwlimitBytes: number | undefined;
+  /** Stop at the next safe point after so long. */
+  timeLimitMs: number | undefined;
+};
+
+export type CommandOptions = MigrateOptions | RelinkOptions;

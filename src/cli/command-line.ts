@@ -6,6 +6,7 @@ import { exitCodes } from "../exit-codes.ts";
 import type { CommandOptions } from "../options.ts";
 import { longName, migrateOptionSpecs } from "../options/migrate-specs.ts";
 import { migrateOptions, type TypedOption } from "../options/migrate.ts";
+import { relinkOptions, relinkOptionSpecs } from "../options/relink.ts";
 
 export type CommandLine = {
   argv: readonly string[];
@@ -47,12 +48,13 @@ export function parseCommandLine({
 
 function createProgram(version: string, accept: (options: CommandOptions) => void): Command {
   const program = new Command("dedupe")
-    .description("Moves roots of hard-linked snapshots (rsnapshot and the like) to another drive.")
+    .description("Moves and heals roots of hard-linked snapshots (rsnapshot and the like).")
     .version(`dedupe ${version}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand(false)
     .addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
   program.addCommand(createMigrate(accept));
+  program.addCommand(createRelink(accept));
   return program;
 }
 
@@ -66,18 +68,50 @@ function createMigrate(accept: (options: CommandOptions) => void): Command {
     .argument("<source>", "the root to copy")
     .argument("<target>", "an existing directory on a filesystem with hard links")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
-  const typed: TypedOption[] = [];
-  for (const { flags, help, group } of migrateOptionSpecs) {
-    command.addOption(new Option(flags, help).helpGroup(group));
-    const name = longName(flags);
-    // Commander's own values forget the order in which different options came.
-    command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
-  }
+  const typed = collectTyped(command, migrateOptionSpecs);
   command.action((source: string, target: string) => {
     accept(migrateOptions(typed, source, target));
   });
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
 }
+
+function createRelink(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("relink")
+    .summary("heal in place a tree whose hard links were lost")
+    .description(
+      "Makes one inode of identical files below <root>, in place, without copying data and without a moment in which " +
+        "a name is missing. <root> becomes a target with a store: dedupe migrate goes on there. A run that was " +
+        "stopped goes on where it was when the same command is given again.",
+    )
+    .argument("<root>", "the tree to heal")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed = collectTyped(command, relinkOptionSpecs);
+  command.action((root: string) => {
+    accept(relinkOptions(typed, root));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${relinkExamples}`);
+}
+
+/** Filled while the command line is parsed. */
+function collectTyped(
+  command: Command,
+  specs: readonly { flags: string; help: string; group: string }[],
+): TypedOption[] {
+  const typed: TypedOption[] = [];
+  for (const { flags, help, group } of specs) {
+    command.addOption(new Option(flags, help).helpGroup(group));
+    const name = longName(flags);
+    // Commander's own values forget the order in which different options came.
+    command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
+  }
+  return typed;
+}
+
+const relinkExamples = [
+  "Examples:",
+  "  dedupe relink --dry-run /mnt/backup",
+  "  dedupe relink --time-limit 2h --log-file relink.log /mnt/backup",
+].join("\n");
 
 /** Codes that no command of this version ends with; the first command that does takes its name off this list. */
 const unusedExitNames: readonly string[] = ["findings"];

@@ -12,7 +12,7 @@ import { checkSpace, noHardLinks, targetRefusal, type Root } from "./preflight.t
 export async function openTarget(
   kernel: Kernel,
   target: Root,
-  options: MigrateOptions,
+  options: Pick<MigrateOptions, "compared" | "merge" | "indexDir">,
 ): Promise<{ store: Store; traits: TargetTraits }> {
   checkSpace(kernel, target);
   const isNew = !hasStore(kernel, target.fd);

@@ -31,7 +31,7 @@ export function openRoots(
   return { source, target };
 }
 
-function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Root {
+export function openNamed(kernel: Kernel, path: string, role: "source" | "target"): Root {
   try {
     const fd = openRoot(kernel, path);
     return { path, fd, device: statDescriptor(kernel, fd, new Stat(kernel.sys)).device };
@@ -129,6 +129,12 @@ export function warnings(kernel: Kernel, source: Root, target: Root): Notice[] {
     ...aboutJournal(kernel, mount),
     ...aboutRoom(kernel, source, target, mounts),
   ];
+}
+
+/** Those that need no source. */
+export function targetWarnings(kernel: Kernel, target: Root): Notice[] {
+  const mount = readMounts(kernel).find(({ device }) => device === target.device);
+  return [...aboutForgottenMount(kernel, target), ...aboutJournal(kernel, mount)];
 }
 
 const warning = (code: string, message: string): Notice => ({ level: "warning", code, message });

@@ -1,7 +1,7 @@
 /** Events -> lines for a person. */
 import { closingReport, headline } from "./closing-report.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
-import type { Event, Reporter, Summary } from "./events.ts";
+import type { Event, RelinkSummary, Reporter, Summary } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
@@ -76,9 +76,13 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
         closingReport(event, failures.reasons).forEach(out);
         closingErrors(event, view.quiet).forEach(err);
         break;
+      case "relink-progress":
+        view.progress?.update(event);
+        break;
       case "start":
       case "plan":
       case "snapshot":
+      case "relinked":
         if (event.type === "start") dryRun = event.dryRun;
         out(eventLine(event, dryRun));
     }
@@ -112,7 +116,7 @@ function createFailureList(err: Print): FailureList {
 }
 
 /** What -q must say too: the error that ended the run, or that not all went well. */
-function closingErrors(summary: Summary, quiet: boolean): string[] {
+function closingErrors(summary: Summary | RelinkSummary, quiet: boolean): string[] {
   const error: ErrorText | undefined = summary.error;
   if (error !== undefined) return errorLines(error);
   if (!quiet || summary.outcome === "complete") return [];

@@ -9,7 +9,7 @@ function parse(...args: string[]): MigrateOptions {
   const commandLine = { argv: args, version: "0.1.0", print: () => undefined, helpColumns: 80 };
   const options = parseCommandLine(commandLine);
   if (options === undefined) throw new Error("help was printed");
-  return options;
+  return options as MigrateOptions;
 }
 
 const migrate = (...args: string[]): MigrateOptions => parse("migrate", ...args, "/old", "/new");

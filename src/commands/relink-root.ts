@@ -1,0 +1,160 @@
+import { tmpdir } from "node:os";
+import { DedupeError } from "../errors.ts";
+import type { RelinkOptions } from "../options.ts";
+import { RENAME_EXCHANGE } from "../sys/constants.ts";
+import { SysError, check } from "../sys/errors.ts";
+import { openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { filterFrom, type FilterRules } from "../tree/filter.ts";
+import { freeSpace, identifyFilesystem } from "../tree/identity.ts";
+import { readMounts } from "../tree/mounts.ts";
+import { pathOfDescriptor } from "../tree/reach.ts";
+import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
+import { makeTemporary } from "../tree/temporary.ts";
+import { TimesBuffer } from "../tree/times.ts";
+import { filesystemMagic, linkLimits } from "../tree/traits.ts";
+import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
+import type { RelinkRules } from "../work/relink/messages.ts";
+import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
+import { openTarget } from "./open-target.ts";
+import { targetRefusal, type Notice, type Root } from "./preflight.ts";
+import { snapshotMatcher } from "./snapshot-glob.ts";
+
+/** The stock of one name or inode, in all its scratch files, roughly. */
+const STOCK_BYTES = 512;
+/** Where the filesystem does not say how many inodes it has. */
+const STOCK_ROOM_BYTES = 2 ** 30;
+
+export type OpenedRoot = {
+  /** Undefined in a dry run. */
+  store: Store | undefined;
+  /** -1 for none. */
+  objectsFd: number;
+  stockFd: number;
+  linkLimit: number;
+  notices: Notice[];
+  close(): Promise<void>;
+};
+
+/** The store, made where there is none; in a dry run only looked at. @throws DedupeError */
+export async function openRelinkRoot(
+  kernel: Kernel,
+  root: Root,
+  options: RelinkOptions,
+): Promise<OpenedRoot> {
+  const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
+  try {
+    return options.dryRun ? lookAtRoot(kernel, root, options) : await openForWork(kernel, root, options);
+  } catch (error) {
+    throw targetRefusal(error, root.path);
+  } finally {
+    if (!options.dryRun) putTimeBack(kernel, root, before);
+  }
+}
+
+/** A store that was made changed the root's listing, and the root is a directory of the tree as any other. */
+function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+  if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
+  kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
+}
+
+function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: RelinkOptions): OpenedRoot {
+  const view = StoreView.open(kernel, root.fd, { compared, merge });
+  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
+  return {
+    store: undefined,
+    objectsFd: view?.objectsFd ?? -1,
+    stockFd: temporary.fd,
+    linkLimit: linkLimits.get(magic) ?? 0,
+    notices: [],
+    close: () => {
+      temporary.remove();
+      view?.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
+  const { store, traits } = await openTarget(kernel, root, options);
+  try {
+    const { tmpFd, logFd, objectsFd } = store.directories;
+    proveExchange(kernel, tmpFd, root);
+    const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
+    return {
+      ...{ store, objectsFd, linkLimit: traits.linkLimit },
+      stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
+      notices: unknown.map((name) => leftover(root, name)),
+      close: () => store.close(),
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+function leftover(root: Root, name: Buffer): Notice {
+  const message = `${root.path}/${STORE_NAME}/tmp/${name.toString("latin1")} was left by a killed run and has no other name; it was kept`;
+  return { level: "warning", code: "LEFTOVER", message };
+}
+
+/** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
+function stockFolder(
+  kernel: Kernel,
+  root: Root,
+  { tmpFd, indexDir }: { tmpFd: number; indexDir: string | undefined },
+): number {
+  if (indexDir !== undefined) return openRoot(kernel, indexDir);
+  const memory = kernel.sys.allocate(256);
+  const { bytes, hasInodes } = freeSpace(kernel.sys, root.fd, memory);
+  const files = Number(memory.bytes.readBigUInt64LE(40)) - Number(memory.bytes.readBigUInt64LE(48));
+  const needed = hasInodes ? 2 * files * STOCK_BYTES : STOCK_ROOM_BYTES;
+  return bytes > needed ? tmpFd : openRoot(kernel, tmpdir());
+}
+
+/** Without it a name could be lost to who replaces it at the same moment. */
+function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
+  const { sys, scratch } = kernel;
+  const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
+  const remove = (): void => {
+    for (const name of [one, two]) sys.unlinkat(tmpFd, scratch.at(name), 0);
+  };
+  remove();
+  for (const name of [one, two]) check(sys.mknodat(tmpFd, scratch.at(name), 0o100600, 0), "mknodat", name);
+  const result = sys.renameat2(tmpFd, scratch.at(one), tmpFd, scratch.at(two), RENAME_EXCHANGE);
+  remove();
+  if (result === 0) return;
+  throw new DedupeError(
+    "NO_EXCHANGE",
+    `the filesystem of ${root.path} cannot exchange two names at once, which relink needs to be safe`,
+    {
+      hint: "Heal the drive where ext4, xfs or btrfs is mounted by the kernel's own driver.",
+      cause: new SysError("renameat2", -result, two),
+    },
+  );
+}
+
+type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };
+
+export function rulesOf(kernel: Kernel, root: Root, { options, filter }: Chosen): RelinkRules {
+  const { compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
+  const { identity } = identifyFilesystem(kernel.sys, root.fd, root.device, kernel.sys.allocate(512));
+  const path = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
+  const points = readMounts(kernel).map(({ point }) => point);
+  const mountPoints = points.flatMap((point) => (point.startsWith(path) ? [point.slice(path.length)] : []));
+  return {
+    ...{ compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity, mountPoints },
+    device: root.device,
+  };
+}
+
+export function planRoot(kernel: Kernel, root: Root, { options, filter: rules }: Chosen): UnitPlan {
+  const { snapshotsGlob } = options;
+  const filter = rules === undefined ? undefined : filterFrom(rules);
+  return planUnits(kernel, root.fd, {
+    isSnapshot: snapshotsGlob === undefined ? undefined : snapshotMatcher(snapshotsGlob),
+    takes: (path) => path.toString("latin1") !== STORE_NAME && (filter?.takes(path, "directory") ?? true),
+    oneFileSystem: true,
+  });
+}
