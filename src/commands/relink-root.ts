@@ -44,7 +44,9 @@ export async function openRelinkRoot(
 ): Promise<OpenedRoot> {
   const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
   try {
-    return options.dryRun ? lookAtRoot(kernel, root, options) : await openForWork(kernel, root, options);
+    if (options.dryRun) return lookAtRoot(kernel, root, options);
+    makeRoomForStore(kernel, root, before);
+    return await openForWork(kernel, root, options);
   } catch (error) {
     throw targetRefusal(error, root.path);
   } finally {
@@ -52,7 +54,12 @@ export async function openRelinkRoot(
   }
 }
 
-/** A store that was made changed the root's listing, and the root is a directory of the tree as any other. */
+/** The root is a directory of the tree as any other: its time is off for no longer than it must be. */
+function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+  const made = kernel.sys.mkdirat(root.fd, kernel.scratch.text(STORE_NAME), 0o700);
+  if (made === 0) putTimeBack(kernel, root, mtimeNs);
+}
+
 function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
   kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));

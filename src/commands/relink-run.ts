@@ -64,10 +64,8 @@ type Watch = { phase: RelinkPhase; total: number; peakRssAnonBytes: number };
 async function startRelink(parts: Parts): Promise<RelinkRun> {
   const { kernel, sysModule, options, context, root, opened, rules, plan } = parts;
   const counters = zeroRelinkCounters();
-  const perUnit = {
-    names: new Float64Array(plan.units.length),
-    freedBytes: new Float64Array(plan.units.length),
-  };
+  const units = plan.units.length;
+  const perUnit = { names: new Float64Array(units), freedBytes: new Float64Array(units) };
   const watch: Watch = { phase: "stock", total: 0, peakRssAnonBytes: rssAnonBytes(kernel) };
   const files = openStockFiles(kernel, opened.stockFd, options.jobs);
   const setup = { sysModule, rootFd: root.fd, files, rules };
@@ -75,19 +73,11 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
     for (const failure of failures) context.reporter.emit({ type: "failure", ...failure });
   });
   if (opened.store !== undefined) await pool.tellAll({ type: "store", store: opened.store.shared });
-  const memory = kernel.sys.allocate(256);
   const relinking = new Relinking({
     ...{ kernel, pool, files, rules, counters, perUnit, units: plan.units, full: options.full },
     ...{ rootFd: root.fd, stockFd: opened.stockFd, linkLimit: opened.linkLimit },
     ...{ objectsFd: opened.objectsFd, store: opened.store },
-    freeBytes: () => freeSpace(kernel.sys, root.fd, memory).bytes,
-    phase: (phase, total) => {
-      watch.phase = phase;
-      watch.total = total;
-    },
-    batchDone: (batch, pathOf) => {
-      if (options.verbose) tellNames(context, batch, pathOf);
-    },
+    ...listenerOf(parts, watch),
   });
   return {
     ...{ options, pool, relinking, store: opened.store, traits: { linkLimit: opened.linkLimit } },
@@ -100,6 +90,20 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
       await pool.close();
       relinking.close();
       await opened.close();
+    },
+  };
+}
+
+function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
+  const memory = kernel.sys.allocate(256);
+  return {
+    freeBytes: (): number => freeSpace(kernel.sys, root.fd, memory).bytes,
+    phase: (phase: RelinkPhase, total: number): void => {
+      watch.phase = phase;
+      watch.total = total;
+    },
+    batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer): void => {
+      if (options.verbose) tellNames(context, batch, pathOf);
     },
   };
 }

@@ -51,6 +51,7 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
   const out: Print = (line) => {
     if (!view.quiet) view.screen.out(`${line}\n`);
   };
+  const warn = view.quiet ? out : err;
   const failures = createFailureList(err);
   let dryRun = false;
   return (event) => {
@@ -59,11 +60,11 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
         failures.add(event);
         break;
       case "progress":
+      case "relink-progress":
         view.progress?.update(event);
         break;
       case "notice":
-        if (event.level === "info") out(eventLine(event, dryRun));
-        else if (!view.quiet) err(eventLine(event, dryRun));
+        (event.level === "info" ? out : warn)(eventLine(event, dryRun));
         break;
       case "error":
         view.progress?.stop();
@@ -76,14 +77,13 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
         closingReport(event, failures.reasons).forEach(out);
         closingErrors(event, view.quiet).forEach(err);
         break;
-      case "relink-progress":
-        view.progress?.update(event);
-        break;
       case "start":
+        dryRun = event.dryRun;
+        out(eventLine(event, dryRun));
+        break;
       case "plan":
       case "snapshot":
       case "relinked":
-        if (event.type === "start") dryRun = event.dryRun;
         out(eventLine(event, dryRun));
     }
   };

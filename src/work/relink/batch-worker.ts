@@ -3,16 +3,8 @@ import { errno } from "../../sys/errors.ts";
 import { Listing } from "../../tree/listing.ts";
 import { TimesBuffer } from "../../tree/times.ts";
 import { EntryFailure, onTarget } from "../errors.ts";
-import {
-  BatchView,
-  DIRECTORY_ROW,
-  DONE,
-  FAILED,
-  NAME_ROW,
-  TARGET_ROW,
-  UNCHANGED,
-  VICTIM_ROW,
-} from "./batch-memory.ts";
+import type { BatchView } from "./batch-memory.ts";
+import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
 import { fingerprint, type MayBe, type Print } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
@@ -94,7 +86,7 @@ export class BatchWorker {
   }
 
   #replaceIn(batch: BatchView, row: Uint32Array): void {
-    let isTouched = false;
+    const touched = { isSo: false };
     this.#eachName(batch, row, (name, text) => {
       const target = batch.target(name[NAME_ROW.target] as number);
       name[NAME_ROW.state] = FAILED;
@@ -102,12 +94,12 @@ export class BatchWorker {
       this.#thread.attempt(
         () => joined(this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), text),
         () => {
-          isTouched = true;
+          touched.isSo = true;
           name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target });
         },
       );
     });
-    if (!isTouched) return;
+    if (!touched.isSo) return;
     this.#attempt(row, () => {
       this.#putTimeBack(batch, row);
     });

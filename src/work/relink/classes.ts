@@ -28,7 +28,7 @@ import {
   putNumber,
   sameWords,
 } from "./layout.ts";
-import { RecordWriter } from "./record-file.ts";
+import type { RecordWriter } from "./record-file.ts";
 import { mergeRuns, type Run, type RunSorter } from "./sorter.ts";
 
 /** What lies in the tree, each inode counted once: regular files that are not empty. */

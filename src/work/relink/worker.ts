@@ -105,7 +105,11 @@ async function receive(message: ToRelinkWorker): Promise<void> {
       await thread?.close();
       port?.close();
       return;
-    default:
+    case "walk":
+    case "read":
+    case "adopt":
+    case "prepare":
+    case "replace":
       work(message);
   }
 }
