@@ -1,9 +1,9 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
-import { RENAME_EXCHANGE } from "../sys/constants.ts";
+import { LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
 import { SysError, check } from "../sys/errors.ts";
-import { openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { freeSpace, identifyFilesystem } from "../tree/identity.ts";
@@ -13,6 +13,7 @@ import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
+import { dropBesideName } from "../work/relink/direct.ts";
 import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
 import type { RelinkRules } from "../work/relink/messages.ts";
 import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
@@ -22,12 +23,16 @@ import { snapshotMatcher } from "./snapshot-glob.ts";
 
 /** The stock of one name or inode, in all its scratch files, roughly. */
 const STOCK_BYTES = 512;
+/** With less there is no use in trying to make a store. */
+const CRAMPED_BYTES = 4 << 20;
 /** Where the filesystem does not say how many inodes it has. */
 const STOCK_ROOM_BYTES = 2 ** 30;
 
 export type OpenedRoot = {
-  /** Undefined in a dry run. */
+  /** Undefined in a dry run, and where there is no room for one. */
   store: Store | undefined;
+  /** Opens it once there may be room. */
+  openStore: (() => Promise<Store>) | undefined;
   /** -1 for none. */
   objectsFd: number;
   stockFd: number;
@@ -45,6 +50,8 @@ export async function openRelinkRoot(
   const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
   try {
     if (options.dryRun) return lookAtRoot(kernel, root, options);
+    dropBesideName(kernel, root.fd);
+    if (freeBytesOf(kernel, root.fd) < CRAMPED_BYTES) return openCramped(kernel, root, options);
     makeRoomForStore(kernel, root, before);
     return await openForWork(kernel, root, options);
   } catch (error) {
@@ -71,6 +78,7 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   return {
     store: undefined,
+    openStore: undefined,
     objectsFd: view?.objectsFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
@@ -84,13 +92,13 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
 }
 
 async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
-  const { store, traits } = await openTarget(kernel, root, options);
+  const { store, traits } = await openTarget(kernel, root, { ...options, mayBeFull: true });
   try {
     const { tmpFd, logFd, objectsFd } = store.directories;
     proveExchange(kernel, tmpFd, root);
     const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
     return {
-      ...{ store, objectsFd, linkLimit: traits.linkLimit },
+      ...{ store, openStore: undefined, objectsFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
       notices: unknown.map((name) => leftover(root, name)),
       close: () => store.close(),
@@ -99,6 +107,68 @@ async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): 
     await store.close();
     throw error;
   }
+}
+
+/** What anyone may write yet: of what is kept back for root not all can be used (ext4 keeps a share for itself). */
+export function freeBytesOf(kernel: Kernel, fd: number): number {
+  return freeSpace(kernel.sys, fd, kernel.sys.allocate(256)).bytes;
+}
+
+/** A full disk: nothing can be made on it. A store that is there is locked and finished, but not opened for writing. */
+function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): OpenedRoot {
+  const { compared, merge, indexDir } = options;
+  const rootLock = openRoot(kernel, root.path);
+  if (kernel.sys.flock(rootLock, LOCK_EX | LOCK_NB) < 0) throw lockedRoot(root);
+  const view = StoreView.open(kernel, root.fd, { compared, merge });
+  const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
+  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
+  const opened: { store?: Store } = {};
+  return {
+    store: undefined,
+    openStore: async () => {
+      view?.close();
+      const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
+      makeRoomForStore(kernel, root, before);
+      const { store } = await openTarget(kernel, root, { ...options, mayBeFull: true }).finally(() => {
+        putTimeBack(kernel, root, before);
+      });
+      opened.store = store;
+      return store;
+    },
+    objectsFd: -1,
+    stockFd: temporary.fd,
+    linkLimit: linkLimits.get(magic) ?? 0,
+    notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],
+    close: async () => {
+      temporary.remove();
+      dropBesideName(kernel, root.fd);
+      if (opened.store === undefined) view?.close();
+      await opened.store?.close();
+      kernel.sys.close(rootLock);
+    },
+  };
+}
+
+function cramped(root: Root): Notice {
+  const message = `${root.path} is full: duplicates give way to the surviving name first, the store comes when there is room`;
+  return { level: "info", code: "FULL", message };
+}
+
+function lockedRoot(root: Root): DedupeError {
+  return new DedupeError("STORE_LOCKED", `another run of dedupe is using ${root.path}`, {
+    hint: "Wait until it has ended; if it was killed, the kernel has freed the lock already.",
+    exitCode: "locked",
+  });
+}
+
+function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: StoreView): Buffer[] {
+  if (objectsFd < 0 || logFd < 0) return [];
+  const storeFd = openDirectory(kernel, root.fd, STORE_NAME);
+  const tmpFd = openDirectory(kernel, storeFd, "tmp");
+  const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
+  for (const fd of [tmpFd, storeFd]) kernel.sys.close(fd);
+  return unknown;
 }
 
 function leftover(root: Root, name: Buffer): Notice {

@@ -1,19 +1,19 @@
 import type { RelinkOptions } from "../options.ts";
 import { zeroRelinkCounters, type Event, type RelinkCounters, type RelinkPhase } from "../report/events.ts";
 import type { Kernel } from "../sys/files.ts";
-import { freeSpace } from "../tree/identity.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../work/relink/batch-memory.ts";
 import type { RelinkRules } from "../work/relink/messages.ts";
 import { RelinkPool } from "../work/relink/relink-pool.ts";
-import { Relinking, openStockFiles } from "../work/relink/relinking.ts";
-import type { Store } from "../../store/store.ts";
+import { Relinking } from "../work/relink/relinking.ts";
+import { openStockFiles } from "../work/relink/stock-files.ts";
+import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
-import { openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
 
 const PROGRESS_MS = 200;
 
@@ -21,7 +21,6 @@ const PROGRESS_MS = 200;
 export type RelinkRun = {
   options: RelinkOptions;
   traits: { linkLimit: number };
-  store: Store | undefined;
   pool: RelinkPool;
   relinking: Relinking;
   counters(): RelinkCounters;
@@ -59,14 +58,14 @@ type Parts = {
   plan: UnitPlan;
 };
 
-type Watch = { phase: RelinkPhase; total: number; peakRssAnonBytes: number };
+type Watch = { phase: RelinkPhase; total: number; peakRssAnonBytes: number; failures: number };
 
 async function startRelink(parts: Parts): Promise<RelinkRun> {
   const { kernel, sysModule, options, context, root, opened, rules, plan } = parts;
   const counters = zeroRelinkCounters();
   const units = plan.units.length;
   const perUnit = { names: new Float64Array(units), freedBytes: new Float64Array(units) };
-  const watch: Watch = { phase: "stock", total: 0, peakRssAnonBytes: rssAnonBytes(kernel) };
+  const watch: Watch = { phase: "stock", total: 0, peakRssAnonBytes: rssAnonBytes(kernel), failures: 0 };
   const files = openStockFiles(kernel, opened.stockFd, options.jobs);
   const setup = { sysModule, rootFd: root.fd, files, rules };
   const pool = await RelinkPool.start(options.jobs, setup, (failures) => {
@@ -75,15 +74,16 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
   if (opened.store !== undefined) await pool.tellAll({ type: "store", store: opened.store.shared });
   const relinking = new Relinking({
     ...{ kernel, pool, files, rules, counters, perUnit, units: plan.units, full: options.full },
+    recordsAtOnce: options.timeLimitMs !== undefined,
     ...{ rootFd: root.fd, stockFd: opened.stockFd, linkLimit: opened.linkLimit },
-    ...{ objectsFd: opened.objectsFd, store: opened.store },
+    ...{ objectsFd: opened.objectsFd, store: opened.store, openStore: opened.openStore },
     ...listenerOf(parts, watch),
   });
   return {
-    ...{ options, pool, relinking, store: opened.store, traits: { linkLimit: opened.linkLimit } },
-    counters: () => countersOf(counters, pool),
+    ...{ options, pool, relinking, traits: { linkLimit: opened.linkLimit } },
+    counters: () => countersOf(counters, pool, watch),
     peakRssAnonBytes: () => watch.peakRssAnonBytes,
-    reportProgress: () => reportProgress(parts, watch, () => countersOf(counters, pool)),
+    reportProgress: () => reportProgress(parts, watch, () => countersOf(counters, pool, watch)),
     startTimeLimit: () => startTimeLimit(options, pool),
     perSnapshot: () => perSnapshot(plan, perUnit),
     close: async () => {
@@ -95,9 +95,12 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
 }
 
 function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
-  const memory = kernel.sys.allocate(256);
   return {
-    freeBytes: (): number => freeSpace(kernel.sys, root.fd, memory).bytes,
+    freeBytes: (): number => freeBytesOf(kernel, root.fd),
+    failed: (failure: Failure): void => {
+      watch.failures++;
+      context.reporter.emit({ type: "failure", ...failure });
+    },
     phase: (phase: RelinkPhase, total: number): void => {
       watch.phase = phase;
       watch.total = total;
@@ -108,9 +111,10 @@ function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
   };
 }
 
-function countersOf(counters: RelinkCounters, pool: RelinkPool): RelinkCounters {
+function countersOf(counters: RelinkCounters, pool: RelinkPool, watch: Watch): RelinkCounters {
   const { names, directories, readBytes, readInodes, foreignDirectories, failures } = pool.tally.sum();
-  return { ...counters, names, directories, readBytes, readInodes, foreignDirectories, failures };
+  const counted = { names, directories, readBytes, readInodes, foreignDirectories };
+  return { ...counters, ...counted, failures: failures + watch.failures };
 }
 
 function startTimeLimit({ timeLimitMs }: RelinkOptions, pool: RelinkPool): NodeJS.Timeout | undefined {

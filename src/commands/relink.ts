@@ -37,8 +37,7 @@ async function heal(run: RelinkRun, { stop }: CommandContext): Promise<RelinkEnd
   const limit = run.startTimeLimit();
   try {
     const isWhole = await run.relinking.run();
-    await run.store?.seal();
-    await run.store?.sync();
+    await run.relinking.seal();
     return isWhole ? { type: "finished" } : { type: "stopped", reason: stop.reason };
   } catch (error) {
     return { type: "failed", error: error as Error };

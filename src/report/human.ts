@@ -51,7 +51,6 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
   const out: Print = (line) => {
     if (!view.quiet) view.screen.out(`${line}\n`);
   };
-  const warn = view.quiet ? out : err;
   const failures = createFailureList(err);
   let dryRun = false;
   return (event) => {
@@ -64,7 +63,7 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
         view.progress?.update(event);
         break;
       case "notice":
-        (event.level === "info" ? out : warn)(eventLine(event, dryRun));
+        (event.level === "info" || view.quiet ? out : err)(eventLine(event, dryRun));
         break;
       case "error":
         view.progress?.stop();
@@ -78,12 +77,10 @@ function createShow(view: HumanView): (event: Exclude<Event, { type: "entry" }>)
         closingErrors(event, view.quiet).forEach(err);
         break;
       case "start":
-        dryRun = event.dryRun;
-        out(eventLine(event, dryRun));
-        break;
       case "plan":
       case "snapshot":
       case "relinked":
+        if (event.type === "start") dryRun = event.dryRun;
         out(eventLine(event, dryRun));
     }
   };

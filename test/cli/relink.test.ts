@@ -2,10 +2,11 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import type { RelinkSummary } from "../../src/report/events.ts";
 import { requireFilesystem, withFilesystem, type FilesystemType } from "../support/filesystem.ts";
 import { migrateWell } from "../support/migrate.ts";
 import { compareTrees } from "../support/oracle.ts";
-import { diskBytes, healedDifferences, inflate, partition, relink, relinkWell } from "../support/relink.ts";
+import { diskBytes, healedDifferences, inflate, partition, relinkWell } from "../support/relink.ts";
 import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
 import { requireTool } from "../support/skip.ts";
 
@@ -112,7 +113,7 @@ describe.skipIf(!requireRsnapshot())("an rsnapshot root that rsync inflated", ()
 function doneBy({ linkedNames, mergedInodes, freedBytes, siblings, outsideInodes }: Summary) {
   return { linkedNames, mergedInodes, freedBytes, siblings, outsideInodes };
 }
-type Summary = ReturnType<typeof relink>["summary"];
+type Summary = RelinkSummary;
 
 /** As `find` sees them: regular files with content. */
 function diskBytesOfFiles(root: string): number {

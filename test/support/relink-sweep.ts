@@ -18,10 +18,10 @@ export interface RelinkSweep {
 }
 
 export async function openRelinkSweep(jobs = 1): Promise<RelinkSweep> {
-  const { mountPoint, close } = makeFilesystem({ type: "ext4", sizeBytes: 1500 * 2 ** 20 });
+  const disk = makeFilesystem({ type: "ext4", sizeBytes: 1500 * 2 ** 20 });
   const args = ["-j", String(jobs)];
   const fresh = (): { folder: string; root: string; original: string } => {
-    const folder = mkdtempSync(join(mountPoint, "sweep-"));
+    const folder = mkdtempSync(join(disk.mountPoint, "sweep-"));
     const [root, original] = [join(folder, "root"), join(folder, "original")];
     makeInflatedRoot(root, original);
     return { folder, root, original };
@@ -47,7 +47,7 @@ export async function openRelinkSweep(jobs = 1): Promise<RelinkSweep> {
       });
       return findings;
     },
-    close,
+    close: () => disk.close(),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Compared } from "../../options.ts";
 import type { Sys } from "../../sys/sys.ts";
 import { Ref } from "../../../store/store.ts";
-import { BatchDraft, type Place } from "./batch.ts";
+import { BatchDraft, PlaceReader, type Place } from "./batch.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import type { HeapReader } from "./heap.ts";
 import {
@@ -54,12 +54,15 @@ type Aim = {
 export class BatchPlanner {
   readonly #parts: PlanParts;
   readonly #ref: Ref;
+  readonly #names: PlaceReader;
   #draft = new BatchDraft();
   #siblings = 0;
+  #most = 0;
 
   constructor(parts: PlanParts) {
     this.#parts = parts;
     this.#ref = new Ref(parts.sys);
+    this.#names = new PlaceReader(parts.places, parts.heap);
   }
 
   /** In the order of the classes. Each batch is to be carried out before the next is asked for. */
@@ -72,7 +75,9 @@ export class BatchPlanner {
   }
 
   #isFull(): boolean {
-    const most = this.#parts.batchNames();
+    // Asked once a batch: by then the one before it has freed what it frees.
+    if (this.#most === 0) this.#most = this.#parts.batchNames();
+    const most = this.#most;
     return this.#draft.names >= most || this.#draft.targets >= most;
   }
 
@@ -80,6 +85,7 @@ export class BatchPlanner {
     const taken = { memory: this.#draft.toMemory(), siblings: this.#siblings };
     this.#draft = new BatchDraft();
     this.#siblings = 0;
+    this.#most = 0;
     return taken;
   }
 
@@ -112,14 +118,14 @@ export class BatchPlanner {
         continue;
       }
       aim.links += member[NAMES_COUNT] as number;
-      this.#draft.addVictim(member, this.#placesOf(member), this.#use(aim, words));
+      this.#draft.addVictim(member, this.#names.of(member), this.#use(aim, words));
       if (this.#isFull()) yield this.#take();
     }
   }
 
   #aim(inode: Uint32Array, sibling: number): Aim {
     const links = (inode[NLINK] as number) + 1;
-    return { sibling, links, inode, place: this.#placesOf(inode, 1)[0], drafted: undefined };
+    return { sibling, links, inode, place: this.#names.of(inode, 1)[0], drafted: undefined };
   }
 
   /** What the store has already: by a name in the tree where one is a member, else by its object's name alone. */
@@ -134,7 +140,7 @@ export class BatchPlanner {
     }
     return objects.map(({ sibling, inoHigh, inoLow, links }) => {
       const member = inTree.get(`${String(inoHigh)}:${String(inoLow)}`);
-      const place = member === undefined ? undefined : this.#placesOf(member, 1)[0];
+      const place = member === undefined ? undefined : this.#names.of(member, 1)[0];
       const inode = (member ?? sample).slice();
       inode[INO_HIGH] = inoHigh;
       inode[INO_LOW] = inoLow;
@@ -150,20 +156,6 @@ export class BatchPlanner {
     const index = this.#draft.addTarget({ ref: this.#ref.words.slice(), inode: aim.inode, place: aim.place });
     aim.drafted = { draft: this.#draft, index };
     return index;
-  }
-
-  #placesOf(inode: Uint32Array, most = Infinity): Place[] {
-    const { places, heap } = this.#parts;
-    const first = numberAt(inode, NAMES_AT_HIGH);
-    const count = Math.min(most, inode[NAMES_COUNT] as number);
-    return Array.from({ length: count }, (_, index) => {
-      const place = places.at(first + index);
-      return {
-        directory: place[0] as number,
-        unit: place[PLACE_WORDS - 1] as number,
-        name: heap.read(place, 1),
-      };
-    });
   }
 
   /** Names are counted by snapshot only where a class comes near the limit. 0: there is none. */

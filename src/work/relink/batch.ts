@@ -2,10 +2,41 @@ import { REF_WORDS } from "../../../store/store.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import { DIRECTORY_ROW, NAME_ROW, NO_DIRECTORY, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
 import { freedBytes } from "./classes.ts";
-import { GENERATION, NAMES_COUNT, STATE_WORDS, XATTR_VARIANT } from "./layout.ts";
+import type { HeapReader } from "./heap.ts";
+import {
+  GENERATION,
+  NAMES_AT_HIGH,
+  NAMES_COUNT,
+  PLACE_WORDS,
+  STATE_WORDS,
+  XATTR_VARIANT,
+  numberAt,
+} from "./layout.ts";
+import type { RecordReader } from "./record-file.ts";
 
 /** A place of the stock: a directory's number and a name. */
 export type Place = { directory: number; name: Buffer; unit: number };
+
+/** Reads the names of inodes. */
+export class PlaceReader {
+  readonly #places: RecordReader;
+  readonly #heap: HeapReader;
+
+  constructor(places: RecordReader, heap: HeapReader) {
+    this.#places = places;
+    this.#heap = heap;
+  }
+
+  of(inode: Uint32Array, most = Infinity): Place[] {
+    const first = numberAt(inode, NAMES_AT_HIGH);
+    const count = Math.min(most, inode[NAMES_COUNT] as number);
+    return Array.from({ length: count }, (_, index) => {
+      const place = this.#places.at(first + index);
+      const [directory = 0] = place;
+      return { directory, unit: place[PLACE_WORDS - 1] as number, name: this.#heap.read(place, 1) };
+    });
+  }
+}
 
 /** An inode of the store to which names are to lead; it takes `place` to adopt it. */
 export type Target = {

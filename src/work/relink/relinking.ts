@@ -1,4 +1,5 @@
-import type { RelinkCounters } from "../../report/events.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { RelinkCounters, RelinkPhase } from "../../report/events.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../../sys/constants.ts";
 import { check } from "../../sys/errors.ts";
 import type { Kernel } from "../../sys/files.ts";
@@ -31,11 +32,14 @@ import {
   comparedWords,
   numberAt,
 } from "./layout.ts";
+import type { Failure } from "../messages.ts";
 import type { RelinkRules, RelinkTask, StockFiles } from "./messages.ts";
-import { RecordReader, RecordWriter, openScratch } from "./record-file.ts";
+import { RecordReader, RecordWriter } from "./record-file.ts";
+import { openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
 import type { RelinkPool } from "./relink-pool.ts";
-import { RunSorter, mergeRuns } from "./sorter.ts";
+import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
+import { RoomMaker } from "./make-room.ts";
 import { variantOfRead } from "./variant.ts";
 
 /** Inodes to read, or directories of a batch, that are one task. */
@@ -43,12 +47,12 @@ const READ_TASK = 512;
 const SEAL_EVERY_MS = 10_000;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
+/** What the store, its index and a log need at first; with less, names are replaced without it. */
+export const ROOM_BYTES = 32 << 20;
 const NAMES_MOST = 65_536;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
-
-type Sources = { placesFd: number; inodesFd: number; chosenFd: number; membersFd: number; classesFd: number };
 
 export type RelinkingParts = {
   kernel: Kernel;
@@ -59,28 +63,22 @@ export type RelinkingParts = {
   stockFd: number;
   units: readonly Unit[];
   full: boolean;
+  /** What is read is recorded from the beginning: the run will be cut short. */
+  recordsAtOnce: boolean;
   linkLimit: number;
   /** Where objects are looked for; -1 for none. */
   objectsFd: number;
-  /** Undefined in a dry run. */
+  /** Undefined in a dry run, and until there is room. */
   store: Store | undefined;
+  /** On a disk without room for a store: to be called once there may be some. */
+  openStore: (() => Promise<Store>) | undefined;
+  failed: (failure: Failure) => void;
   counters: RelinkCounters;
   perUnit: { names: Float64Array; freedBytes: Float64Array };
   freeBytes: () => number;
-  phase: (phase: "stock" | "read" | "link", total: number) => void;
+  phase: (phase: RelinkPhase, total: number) => void;
   batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer) => void;
 };
-
-export function openStockFiles(kernel: Kernel, stockFd: number, jobs: number): StockFiles {
-  const each = (name: string): number[] =>
-    Array.from({ length: jobs }, (_, worker) => openScratch(kernel, stockFd, `${name}.${String(worker)}`));
-  return {
-    directoriesFd: openScratch(kernel, stockFd, "directories"),
-    heapFds: each("heap"),
-    sortFds: each("sort"),
-    candidatesFd: openScratch(kernel, stockFd, "candidates"),
-  };
-}
 
 /** Drives a relink through its two passes (docs/design.md, "Relinking"; ADR 8). */
 export class Relinking {
@@ -90,18 +88,17 @@ export class Relinking {
   readonly #directories: Directories;
   readonly #stat: Stat;
   #candidates = 0;
+  #store: Store | undefined;
+  #objectsFd: number;
+  readonly #openStore: (() => Promise<Store>) | undefined;
 
   constructor(parts: RelinkingParts) {
     const { kernel, stockFd, files, rootFd, rules } = parts;
     this.#parts = parts;
-    const open = (name: string): number => openScratch(kernel, stockFd, name);
-    this.#sources = {
-      placesFd: open("places"),
-      inodesFd: open("inodes"),
-      chosenFd: open("chosen"),
-      membersFd: open("members"),
-      classesFd: open("classes"),
-    };
+    this.#store = parts.store;
+    this.#objectsFd = parts.objectsFd;
+    this.#openStore = parts.openStore;
+    this.#sources = openSources(kernel, stockFd);
     this.#heap = new HeapReader(kernel.sys, files.heapFds);
     const door = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.#heap };
     this.#directories = new Directories(kernel, door);
@@ -116,8 +113,7 @@ export class Relinking {
     await this.#choose();
     phase("read", this.#candidates);
     if (!(await this.#read())) return false;
-    const runs = await this.#form();
-    return this.#act(mergeRuns(this.#parts.kernel.sys, runs, classLayout));
+    return this.#act(await this.#form());
   }
 
   async #takeStock(): Promise<boolean> {
@@ -160,7 +156,8 @@ export class Relinking {
   }
 
   async #read(): Promise<boolean> {
-    const { pool, store } = this.#parts;
+    const { pool, recordsAtOnce } = this.#parts;
+    const store = this.#store;
     const started = performance.now();
     let isSealing = false;
     const timer = setInterval(() => {
@@ -174,7 +171,7 @@ export class Relinking {
       return await pool.run(
         (function* (): Generator<RelinkTask> {
           for (let first = 0; first < count; first += READ_TASK) {
-            const recordsRows = performance.now() - started > ROWS_AFTER_MS;
+            const recordsRows = recordsAtOnce || performance.now() - started > ROWS_AFTER_MS;
             yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
           }
         })(),
@@ -220,7 +217,8 @@ export class Relinking {
   }
 
   #objectsOf(ref: Ref): KnownObject[] {
-    const { kernel, objectsFd } = this.#parts;
+    const { kernel } = this.#parts;
+    const objectsFd = this.#objectsFd;
     if (objectsFd < 0) return [];
     const found: KnownObject[] = [];
     const stat = this.#stat;
@@ -232,9 +230,11 @@ export class Relinking {
     }
   }
 
-  async #act(classes: Iterable<Uint32Array>): Promise<boolean> {
+  async #act(runs: readonly Run[]): Promise<boolean> {
     const { kernel, rules, linkLimit, phase, freeBytes, pool, counters } = this.#parts;
     phase("link", 0);
+    if (this.#openStore !== undefined && !(await this.#makeRoom(runs, this.#openStore))) return false;
+    const classes = mergeRuns(kernel.sys, runs, classLayout);
     const planner = new BatchPlanner({
       sys: kernel.sys,
       members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS),
@@ -255,13 +255,47 @@ export class Relinking {
 
   /** The numbered order of docs/design.md, "Relinking". In a dry run the batch counts as done. */
   async #carryOut({ memory }: PlannedBatch): Promise<boolean> {
-    const { store, counters, perUnit, batchDone } = this.#parts;
+    const { counters, perUnit, batchDone } = this.#parts;
+    const store = this.#store;
     const batch = new BatchView(memory);
     const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
     const isWhole = store === undefined || (await this.#change(memory, batch, store));
     countBatch(batch, { counters, perUnit, isDryRun: store === undefined });
     batchDone(batch, (id, name) => joined(pathOf(id), name));
     return isWhole;
+  }
+
+  /**
+   * On a full disk: duplicates give way to the surviving name itself, those first that free most, until there is room
+   * for the store. What was replaced so is found done by the batches that follow, which name the objects.
+   * @returns false: cut short by a stop
+   */
+  async #makeRoom(runs: readonly Run[], openStore: () => Promise<Store>): Promise<boolean> {
+    const { kernel, rootFd, rules, pool, failed, counters, perUnit, freeBytes, linkLimit } = this.#parts;
+    const { sys } = kernel;
+    // What survives must be on the disk before anything gives way to it (P2).
+    check(sys.syncfs(rootFd), "syncfs");
+    const maker = new RoomMaker({
+      ...{ kernel, rootFd, comparesXattrs: rules.compared.xattrs, directories: this.#directories, failed },
+      ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
+      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS),
+      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
+      replaced: ({ unit }) => {
+        counters.linkedNames++;
+        perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
+      },
+    });
+    for (const isEnough of maker.run(mergeRuns(kernel.sys, runs, classLayout))) {
+      await nextTurn();
+      if (pool.control.isStopped) return false;
+      if (isEnough) break;
+    }
+    // Blocks that were freed wait for the journal.
+    check(sys.syncfs(rootFd), "syncfs");
+    this.#store = await openStore();
+    this.#objectsFd = this.#store.directories.objectsFd;
+    await pool.tellAll({ type: "store", store: this.#store.shared });
+    return true;
   }
 
   async #change(memory: BatchMemory, batch: BatchView, store: Store): Promise<boolean> {
@@ -279,6 +313,12 @@ export class Relinking {
     const isWhole = await pool.run(on("replace"));
     forgetBatchLog(kernel, logFd);
     return isWhole;
+  }
+
+  /** Everything durable, and rows of it in the index. @throws SysError */
+  async seal(): Promise<void> {
+    await this.#store?.seal();
+    await this.#store?.sync();
   }
 
   close(): void {
