@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
 import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
-import { zeroCounters } from "../../src/report/events.ts";
+import { relinkOptionSpecs } from "../../src/options/relink.ts";
+import { zeroCounters, zeroRelinkCounters } from "../../src/report/events.ts";
 import { sampleSummary } from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
@@ -23,6 +24,7 @@ function printed(...argv: string[]): string {
 /** What stands, or should stand, between the markers of docs/cli.md. */
 const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
+  "help-relink": () => `\`\`\`\n${printed("relink", "--help")}\`\`\`\n`,
   "exit-codes": () =>
     usedExitCodes()
       .map(({ code, meaning }) => `| ${code} | ${meaning} |\n`)
@@ -58,7 +60,8 @@ describe("docs/cli.md", () => {
 
   test("has every counter and every field of the summary", () => {
     const schema = docs().slice(docs().indexOf("## JSON"));
-    const fields = [...Object.keys(zeroCounters()), ...Object.keys(sampleSummary()), "error"];
+    const counters = { ...zeroCounters(), ...zeroRelinkCounters(), timeLimit: false };
+    const fields = [...Object.keys(counters), ...Object.keys(sampleSummary()), "error"];
     expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
   });
 });
@@ -67,6 +70,10 @@ describe("help", () => {
   test("has every option", () => {
     const text = printed("migrate", "--help");
     for (const { flags } of migrateOptionSpecs) expect(text).toContain(`  ${flags}`);
+    const ofRelink = printed("relink", "--help");
+    for (const { flags } of relinkOptionSpecs) expect(ofRelink).toContain(`  ${flags}`);
+    const documented = docs();
+    for (const { flags } of relinkOptionSpecs) expect(documented).toContain(`--${longName(flags)}`);
   });
 
   test.each([["--help"], ["migrate", "--help"], ["-h"]])(
@@ -80,11 +87,12 @@ describe("help", () => {
   );
 
   test("names no command that does not exist", () => {
-    expect(printed("--help") + printed("migrate", "--help")).not.toMatch(/relink|compact|verify|stats/);
+    expect(printed("--help") + printed("migrate", "--help")).not.toMatch(/compact|verify|stats/);
   });
 
   test("fits a terminal of 80 columns", () => {
-    const long = printed("migrate", "--help")
+    const long = [printed("migrate", "--help"), printed("relink", "--help")]
+      .join("\n")
       .split("\n")
       .filter((line) => line.length > 80);
     expect(long).toEqual([]);

@@ -46,8 +46,7 @@ export const TARGET_ROW = {
   words: REF_WORDS + STATE_WORDS + 7,
 } as const;
 
-/** Of a row: not yet; as it should be; it could not be. */
-export const WAITING = 0;
+/** States of a row, 0 before anything was done: as it should be; it could not be. */
 export const DONE = 1;
 export const FAILED = 2;
 /** A name that had its inode already. */

@@ -15,25 +15,22 @@ export const UID = 8;
 export const GID = 9;
 export const CTIME = 10;
 export const NLINK = 13;
+/** Two words. */
 export const BLOCKS_HIGH = 14;
-export const BLOCKS_LOW = 15;
 /** The words above, as indexes into struct statx (include/uapi/linux/stat.h). */
 export const STATX_WORDS = [9, 8, 11, 10, 29, 28, 30, 7, 5, 6, 25, 24, 26, 4, 13, 12] as const;
 export const STATE_WORDS = STATX_WORDS.length;
 
 /** Of a name: where it is. */
 export const NAME_DIRECTORY = 16;
-/** Length of the name, and above it which thread's heap it lies in. */
+/** Length of the name, and above it which thread's heap it lies in; then two words for where. */
 export const NAME_LENGTH = 17;
-export const NAME_AT_HIGH = 18;
-export const NAME_AT_LOW = 19;
 /** Position of its snapshot in the plan. */
 export const NAME_UNIT = 20;
 export const NAME_WORDS = 21;
 
 /** Of an inode. Its names are consecutive in a file of their own. */
 export const NAMES_AT_HIGH = 16;
-export const NAMES_AT_LOW = 17;
 export const NAMES_COUNT = 18;
 /** The newest snapshot that has it, and the most names that one snapshot has of it. */
 export const BEST_UNIT = 19;
@@ -50,10 +47,8 @@ export const PLACE_WORDS = 5;
 
 /** A class: what it frees (as a complement, so that the most comes first), then its digest for a fixed order. */
 export const CLASS_REST_HIGH = 0;
-export const CLASS_REST_LOW = 1;
 export const CLASS_DIGEST = 2;
 export const CLASS_AT_HIGH = 4;
-export const CLASS_AT_LOW = 5;
 export const CLASS_COUNT = 6;
 /** Which of its members survives. */
 export const CLASS_SURVIVOR = 7;

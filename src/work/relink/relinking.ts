@@ -325,7 +325,7 @@ export class Relinking {
     const { kernel, files } = this.#parts;
     this.#directories.close();
     const fds = [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds];
-    for (const fd of [...fds, ...Object.values(this.#sources)]) check(kernel.sys.close(fd), "close");
+    for (const fd of [...fds, ...Object.values(this.#sources)]) kernel.sys.close(fd);
   }
 }
 
