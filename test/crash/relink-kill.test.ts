@@ -5,7 +5,7 @@ import { everyNth } from "../support/sweep.ts";
 
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Long, every call. */
-const most = long ? Infinity : 12;
+const most = long ? Infinity : 9;
 const errnos = long
   ? (["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT"] as const)
   : (["EIO"] as const);
@@ -33,7 +33,7 @@ describe.skipIf(!requireFilesystem("ext4"))("a relink", () => {
     "whose call N fails with %s loses nothing, and the next run finishes",
     { timeout: 3_600_000 },
     async (errno) => {
-      expect(await sweep.run(everyNth(sweep.calls, long ? 3 : 97).map((at) => ({ at, errno })))).toEqual([]);
+      expect(await sweep.run(everyNth(sweep.calls, long ? 3 : 149).map((at) => ({ at, errno })))).toEqual([]);
     },
   );
 });

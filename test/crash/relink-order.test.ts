@@ -173,6 +173,19 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
     );
   });
 
+  it("by opening it for writing just before the exchange loses nothing that it writes long after", async () => {
+    await traced(
+      // Opened now, written to when the run is over.
+      (root) => [onExchange(1, "before", `(sleep 1.5; printf late) >> ${root}/${name} &`)],
+      async ({ result, root, original }) => {
+        expect(result.failures).toMatchObject([{ path: name, code: "BUSY" }]);
+        await new Promise((resolve) => setTimeout(resolve, 2000));
+        expect(readFileSync(join(root, name), "utf8")).toBe("also the same\nlate");
+        expect(brokenNames(original, root).filter(({ path }) => path !== name)).toEqual([]);
+      },
+    );
+  });
+
   it("in another name of the directory keeps the directory's new time", async () => {
     await traced(
       (root) => [onExchange(1, "after", `touch ${root}/daily.1/docs/deep/added`)],

@@ -16,7 +16,7 @@ const MIB = 2 ** 20;
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 const types = long ? (["ext4", "xfs"] as const) : (["xfs"] as const);
 const cuts = long ? 25 : 4;
-const files = long ? 6000 : 1500;
+const files = long ? 6000 : 600;
 
 /* Every call is traced to nowhere. */
 const slowly = { plan: { trace: { file: "/dev/null" } } };

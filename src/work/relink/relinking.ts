@@ -44,6 +44,8 @@ import { variantOfRead } from "./variant.ts";
 
 /** Inodes to read, or directories of a batch, that are one task. */
 const READ_TASK = 512;
+/** Buffer for records that are not read one after another. */
+const SCATTERED_BYTES = 2048;
 const SEAL_EVERY_MS = 10_000;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
@@ -195,7 +197,7 @@ export class Relinking {
   #classDoor(): ClassDoor {
     const { kernel, rules } = this.#parts;
     const ref = new Ref(kernel.sys);
-    const places = new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, 4096);
+    const places = new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES);
     const pathOf = (inode: Uint32Array): Buffer => {
       const first = numberAt(inode, NAMES_AT_HIGH);
       const paths = Array.from({ length: inode[NAMES_COUNT] as number }, (_, index) => {
@@ -237,8 +239,8 @@ export class Relinking {
     const classes = mergeRuns(kernel.sys, runs, classLayout);
     const planner = new BatchPlanner({
       sys: kernel.sys,
-      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS),
-      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
+      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
+      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
       heap: this.#heap,
       compared: rules.compared,
       linkLimit,
@@ -278,8 +280,8 @@ export class Relinking {
     const maker = new RoomMaker({
       ...{ kernel, rootFd, comparesXattrs: rules.compared.xattrs, directories: this.#directories, failed },
       ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
-      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS),
-      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
+      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
+      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
       replaced: ({ unit }) => {
         counters.linkedNames++;
         perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
