@@ -65,6 +65,10 @@ async function command(options: CommandOptions, context: CommandContext): Promis
   switch (options.command) {
     case "migrate":
       return (await import("./commands/migrate.ts")).migrate(options, context);
+    case "relink":
+      // The kernel tells the holder of a lease by this signal that someone waits; the lease is brief, and unhandled it kills.
+      process.on("SIGIO", () => undefined);
+      return (await import("./commands/relink.ts")).relink(options, context);
     case "verify":
       return (await import("./commands/verify.ts")).verify(options, context);
   }

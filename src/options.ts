@@ -61,4 +61,24 @@ export type VerifyOptions = OutputOptions & {
   bwlimitBytes: number | undefined;
 };
 
-export type CommandOptions = MigrateOptions | VerifyOptions;
+export type RelinkOptions = OutputOptions & {
+  command: "relink";
+  root: string;
+  dryRun: boolean;
+  filters: FilterArgument[];
+  compared: Compared;
+  merge: "all" | "none";
+  minSizeBytes: number;
+  maxSizeBytes: number;
+  snapshotsGlob: string | undefined;
+  oneFileSystem: boolean;
+  /** Read every inode, also those that cannot have an equal. */
+  full: boolean;
+  indexDir: string | undefined;
+  jobs: number;
+  bwlimitBytes: number | undefined;
+  /** Stop at the next safe point after so long. */
+  timeLimitMs: number | undefined;
+};
+
+export type CommandOptions = MigrateOptions | RelinkOptions | VerifyOptions;

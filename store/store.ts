@@ -21,7 +21,7 @@ export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
 export { blake3 } from "./hash/blake3.ts";
-export { Ref } from "./ref.ts";
+export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";

@@ -8,6 +8,7 @@ import { longName, migrateOptionSpecs } from "../options/migrate-specs.ts";
 import { migrateOptions, type TypedOption } from "../options/migrate.ts";
 import { verifyOptionSpecs } from "../options/verify-specs.ts";
 import { verifyOptions } from "../options/verify.ts";
+import { relinkOptions, relinkOptionSpecs } from "../options/relink.ts";
 
 export type CommandLine = {
   argv: readonly string[];
@@ -49,12 +50,13 @@ export function parseCommandLine({
 
 function createProgram(version: string, accept: (options: CommandOptions) => void): Command {
   const program = new Command("dedupe")
-    .description("Moves roots of hard-linked snapshots (rsnapshot and the like) to another drive.")
+    .description("Moves and heals roots of hard-linked snapshots (rsnapshot and the like).")
     .version(`dedupe ${version}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand(false)
     .addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
   program.addCommand(createMigrate(accept));
+  program.addCommand(createRelink(accept));
   program.addCommand(createVerify(accept));
   return program;
 }
@@ -69,17 +71,43 @@ function createMigrate(accept: (options: CommandOptions) => void): Command {
     .argument("<source>", "the root to copy")
     .argument("<target>", "an existing directory on a filesystem with hard links")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed = collectTyped(command, migrateOptionSpecs);
+  command.action((source: string, target: string) => {
+    accept(migrateOptions(typed, source, target));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
+}
+
+function createRelink(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("relink")
+    .summary("heal in place a tree whose hard links were lost")
+    .description(
+      "Makes one inode of identical files below <root>, in place, without copying data and without a moment in which " +
+        "a name is missing. <root> becomes a target with a store: dedupe migrate goes on there. A run that was " +
+        "stopped goes on where it was when the same command is given again.",
+    )
+    .argument("<root>", "the tree to heal")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed = collectTyped(command, relinkOptionSpecs);
+  command.action((root: string) => {
+    accept(relinkOptions(typed, root));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${relinkExamples}`);
+}
+
+/** Filled while the command line is parsed. */
+function collectTyped(
+  command: Command,
+  specs: readonly { flags: string; help: string; group: string }[],
+): TypedOption[] {
   const typed: TypedOption[] = [];
-  for (const { flags, help, group } of migrateOptionSpecs) {
+  for (const { flags, help, group } of specs) {
     command.addOption(new Option(flags, help).helpGroup(group));
     const name = longName(flags);
     // Commander's own values forget the order in which different options came.
     command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
   }
-  command.action((source: string, target: string) => {
-    accept(migrateOptions(typed, source, target));
-  });
-  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
+  return typed;
 }
 
 function createVerify(accept: (options: CommandOptions) => void): Command {
@@ -92,12 +120,7 @@ function createVerify(accept: (options: CommandOptions) => void): Command {
     )
     .argument("<target>", "a root that migrate has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
-  const typed: TypedOption[] = [];
-  for (const { flags, help, group } of verifyOptionSpecs) {
-    command.addOption(new Option(flags, help).helpGroup(group));
-    const name = longName(flags);
-    command.on(`option:${name}`, (value?: string | null) => typed.push({ name, value: value ?? "" }));
-  }
+  const typed = collectTyped(command, verifyOptionSpecs);
   command.action((target: string) => {
     accept(verifyOptions(typed, target));
   });
@@ -108,6 +131,11 @@ const verifyExamples = [
   "Examples:",
   "  dedupe verify --against /mnt/old/rsnapshot /mnt/new/rsnapshot",
   "  dedupe verify --slice 1/30 /mnt/new/rsnapshot",
+].join("\n");
+const relinkExamples = [
+  "Examples:",
+  "  dedupe relink --dry-run /mnt/backup",
+  "  dedupe relink --time-limit 2h --log-file relink.log /mnt/backup",
 ].join("\n");
 
 export function usedExitCodes(): { code: number; meaning: string }[] {

@@ -12,9 +12,9 @@ import { checkSpace, noHardLinks, targetRefusal, type Root } from "./preflight.t
 export async function openTarget(
   kernel: Kernel,
   target: Root,
-  options: MigrateOptions,
+  options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & { mayBeFull?: boolean },
 ): Promise<{ store: Store; traits: TargetTraits }> {
-  checkSpace(kernel, target);
+  if (options.mayBeFull !== true) checkSpace(kernel, target);
   const isNew = !hasStore(kernel, target.fd);
   let opening: OpeningStore | undefined;
   try {

@@ -131,6 +131,12 @@ export function warnings(kernel: Kernel, source: Root, target: Root): Notice[] {
   ];
 }
 
+/** Those that need no source. */
+export function targetWarnings(kernel: Kernel, target: Root): Notice[] {
+  const mount = readMounts(kernel).find(({ device }) => device === target.device);
+  return [...aboutForgottenMount(kernel, target), ...aboutJournal(kernel, mount)];
+}
+
 const warning = (code: string, message: string): Notice => ({ level: "warning", code, message });
 
 function aboutForgottenMount(kernel: Kernel, target: Root): Notice[] {

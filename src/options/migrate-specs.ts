@@ -1,19 +1,22 @@
 /** The options of `dedupe migrate`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
-import type { MigrateOptions } from "../options.ts";
+import type { MigrateOptions, RelinkOptions } from "../options.ts";
 import { given, parseCount, parseRate, parseSize } from "./values.ts";
 
-export type OptionSpec = {
+/** What options of several commands are about. */
+export type SharedOptions = Omit<MigrateOptions | RelinkOptions, "command">;
+
+export type OptionSpec<Options = MigrateOptions> = {
   /** As commander reads and help prints it. */
   flags: string;
   help: string;
-  group: "Selection:" | "Merging:" | "Copying:" | "Running:" | "Output:";
-  apply: (options: MigrateOptions, value: string) => void;
+  group: "Selection:" | "Merging:" | "Copying:" | "Reading:" | "Running:" | "Output:";
+  apply: (options: Options, value: string) => void;
 };
 
 export const maxJobs = 64;
 
-const selection: OptionSpec[] = [
+export const selection: OptionSpec<SharedOptions>[] = [
   {
     flags: "--exclude <pattern>",
     help: "leave out what matches, as rsync does; the first rule that matches decides",
@@ -60,7 +63,7 @@ const selection: OptionSpec[] = [
   },
 ];
 
-const merging: OptionSpec[] = [
+export const merging: OptionSpec<SharedOptions>[] = [
   {
     flags: "--merge <all|none>",
     help: "make one inode of every identical pair (all, the default), or keep only the source's own hard links (none)",
@@ -150,7 +153,7 @@ const copying: OptionSpec[] = [
   },
 ];
 
-const running: OptionSpec[] = [
+export const running: OptionSpec<SharedOptions>[] = [
   {
     flags: "-n, --dry-run",
     help: "say what would happen and change nothing",
@@ -177,7 +180,7 @@ const running: OptionSpec[] = [
   },
 ];
 
-const output: OptionSpec[] = [
+export const output: OptionSpec<SharedOptions>[] = [
   {
     flags: "--json",
     help: "events as JSON Lines on stdout, a summary last",

@@ -42,6 +42,24 @@ export function parseCount(text: string, option: string, range: { min: number; m
   return count;
 }
 
+const durationShape = /^(\d+\.?\d*|\.\d+)(s|m|min|h|d)?$/i;
+const unitMs: Readonly<Record<string, number>> = {
+  s: 1000,
+  m: 60_000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+/** Without a suffix minutes, as rsync's --stop-after. */
+export function parseDuration(text: string, option: string): number {
+  const [, amount = "", unit = "m"] = durationShape.exec(text) ?? [];
+  const durationMs = Math.round(Number(amount) * (unitMs[unit.toLowerCase()] ?? 0));
+  if (amount === "" || durationMs <= 0)
+    throw usageError(`${option} takes a time such as 90s, 30m or 2h, not '${text}'`);
+  return durationMs;
+}
+
 export function given(value: string, option: string): string {
   if (value === "") throw usageError(`${option} is empty`);
   return value;

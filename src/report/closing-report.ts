@@ -1,5 +1,5 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, Summary, VerifySummary } from "./events.ts";
+import type { Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -9,16 +9,20 @@ import {
   quoteForShell,
 } from "./format.ts";
 import type { ReasonCounts } from "./reasons.ts";
+import { relinkHeadline, relinkReport } from "./relink-report.ts";
+import { bySignal, skippedText, table, type Row } from "./report-table.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type Row = [label: string, text: string];
+type AnySummary = Summary | RelinkSummary | VerifySummary;
 
-export function closingReport(summary: Summary | VerifySummary, reasons: ReasonCounts): string[] {
+export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if (summary.command === "relink") return relinkReport(summary, reasons);
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
 
-export function headline(summary: Summary | VerifySummary): string {
+export function headline(summary: AnySummary): string {
+  if (summary.command === "relink") return relinkHeadline(summary);
   if (summary.command === "verify") return verifyHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;
@@ -43,11 +47,6 @@ function partialHeadline({ dryRun, failures }: Summary, time: string): string {
   return dryRun
     ? `Dry run finished ${time}, but ${but}; nothing was changed.`
     : `Finished ${time}, but ${but}.`;
-}
-
-function bySignal(exitCode: number): string {
-  const name = { 129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM" }[exitCode];
-  return name === undefined ? "" : ` by ${name}`;
 }
 
 function rows(summary: Summary, reasons: ReasonCounts): Row[] {
@@ -123,18 +122,6 @@ function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
   ].filter((part) => part !== "");
   if (parts.length === 0) return "";
   return `${parts.join(", ")} (this user may not set them, or the target cannot hold them)`;
-}
-
-function skippedText(failures: number, reasons: ReasonCounts): string {
-  if (failures === 0) return "";
-  const byCount = [...reasons].sort(([, a], [, b]) => b - a);
-  const why = byCount.map(([code, count]) => `${formatCount(count)} ${formatText(code)}`).join(", ");
-  return `${formatQuantity(failures, "entry", "entries")}${why === "" ? "" : `: ${why}`}`;
-}
-
-function table(entries: Row[]): string[] {
-  const width = Math.max(...entries.map(([label]) => label.length));
-  return entries.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`);
 }
 
 function whatNext(summary: Summary): string[] {

@@ -1,11 +1,11 @@
 /** One event -> one line of text, the same words on the terminal and in the log file. */
 import type { Event } from "./events.ts";
-import { formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
+import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
 /** Events that are one line wherever they are shown; the others differ by listener. */
-export type LineEvent = Exclude<Event, { type: "progress" | "error" | "summary" }>;
+export type LineEvent = Exclude<Event, { type: "progress" | "relink-progress" | "error" | "summary" }>;
 
 /** `dryRun` as the start event said it. */
 export function eventLine(event: LineEvent, dryRun: boolean): string {
@@ -18,6 +18,8 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return planLine(event);
     case "snapshot":
       return snapshotLine(event, dryRun);
+    case "relinked":
+      return relinkedLine(event, dryRun);
     case "entry":
       return entryLine(event);
     case "failure":
@@ -30,13 +32,25 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
 }
 
 function startLine(event: Of<"start">): string {
-  const { source, target, dryRun, jobs } = event;
-  if (event.command === "verify") {
-    const against = source === undefined ? "" : ` against ${source}`;
-    return formatText(`verify ${target}${against} (${formatQuantity(jobs, "worker")})`);
+  const workers = formatQuantity(event.jobs, "worker");
+  const what = event.dryRun ? "dry run, nothing will be changed" : workers;
+  switch (event.command) {
+    case "migrate":
+      return formatText(`migrate ${event.source} -> ${event.target} (${what})`);
+    case "relink":
+      return formatText(`relink ${event.root} (${what})`);
+    case "verify": {
+      const against = event.source === undefined ? "" : ` against ${event.source}`;
+      return formatText(`verify ${event.target}${against} (${workers})`);
+    }
   }
-  const what = dryRun ? "dry run, nothing will be changed" : formatQuantity(jobs, "worker");
-  return formatText(`migrate ${event.source} -> ${target} (${what})`);
+}
+
+function relinkedLine({ path, names, freedBytes }: Of<"relinked">, dryRun: boolean): string {
+  const where = path.length === 0 ? "." : formatPath(path);
+  const what = dryRun ? "would be linked" : "linked";
+  const freed = `${formatBytes(freedBytes)} ${dryRun ? "would be freed" : "freed"}`;
+  return `${where}  ${formatQuantity(names, "name")} ${what}  ${freed}`;
 }
 
 function noticeLine({ level, message }: Of<"notice">): string {

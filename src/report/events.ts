@@ -110,6 +110,54 @@ export type VerifySummary = {
   error?: { code: string; message: string; hint?: string };
 };
 
+/** What a relink counts. Inodes are those of regular files that are not empty. */
+export type RelinkCounters = {
+  /** Names looked at, of every type, and the directories among them. */
+  names: number;
+  directories: number;
+  /** Inodes met, and what they take: st_blocks, each inode counted once. */
+  inodes: number;
+  bytes: number;
+  /** Read from the tree, and inodes that were. */
+  readBytes: number;
+  readInodes: number;
+  /** Inodes that were not read: none other has their size and attributes. */
+  aloneInodes: number;
+  /** Names that lead to another inode now. */
+  linkedNames: number;
+  /** Inodes whose last name went, and what they took. */
+  mergedInodes: number;
+  freedBytes: number;
+  /** Inodes that lost all names below the root and have others outside: they free nothing. */
+  outsideInodes: number;
+  /** Inodes reached by more names than they have (a mount inside the root): left alone. */
+  twiceInodes: number;
+  /** Directories on another filesystem or behind a mount: left alone. */
+  foreignDirectories: number;
+  /** Inodes kept apart from their equals because the filesystem's link limit was near. */
+  siblings: number;
+  /** Objects of the store that were made or used. */
+  objects: number;
+  failures: number;
+};
+
+export type RelinkPhase = "stock" | "read" | "link";
+
+export type RelinkSummary = RelinkCounters & {
+  type: "summary";
+  command: "relink";
+  outcome: RunOutcome;
+  exitCode: number;
+  dryRun: boolean;
+  root: string;
+  /** It was --time-limit that stopped it. */
+  timeLimit: boolean;
+  linkLimit: number;
+  elapsedMs: number;
+  peakRssAnonBytes: number;
+  error?: { code: string; message: string; hint?: string };
+};
+
 export type Event =
   | {
       type: "start";
@@ -142,6 +190,7 @@ export type Event =
       jobs: number;
       dryRun: boolean;
     }
+  | { type: "start"; command: "relink"; version: string; root: string; jobs: number; dryRun: boolean }
   /** Something the user should know once: `code` is stable for scripts, `message` one sentence. */
   | { type: "notice"; level: "info" | "warning"; code: string; message: string }
   | { type: "plan"; snapshots: number }
@@ -166,6 +215,17 @@ export type Event =
       /** What is counted in place of snapshots. */
       unit?: string;
     }
+  /** Names of a snapshot that were replaced, and what went with their last names; at the end. */
+  | { type: "relinked"; path: Buffer; names: number; freedBytes: number }
+  /** `total` is 0 where it is not known: inodes in the phase "read". */
+  | {
+      type: "relink-progress";
+      phase: RelinkPhase;
+      counters: RelinkCounters;
+      done: number;
+      total: number;
+      elapsedMs: number;
+    }
   /** One name, with -v. */
   | {
       type: "entry";
@@ -185,7 +245,8 @@ export type Event =
   | { type: "failure"; path: Buffer; code: string; message: string }
   /** The run ended by an error that left no summary: refused before it began, or a bug (code "bug"). */
   | { type: "error"; code: string; message: string; hint?: string; exitCode: number }
-  | Summary;
+  | Summary
+  | RelinkSummary;
 
 /** Takes events in the order they happen; `close` flushes and resolves when everything is written. */
 export type Reporter = {
@@ -212,4 +273,23 @@ export const zeroCounters = (): Counters => ({
   lostOwners: 0,
   lostXattrs: 0,
   lostDevices: 0,
+});
+
+export const zeroRelinkCounters = (): RelinkCounters => ({
+  names: 0,
+  directories: 0,
+  inodes: 0,
+  bytes: 0,
+  readBytes: 0,
+  readInodes: 0,
+  aloneInodes: 0,
+  linkedNames: 0,
+  mergedInodes: 0,
+  freedBytes: 0,
+  outsideInodes: 0,
+  twiceInodes: 0,
+  foreignDirectories: 0,
+  siblings: 0,
+  objects: 0,
+  failures: 0,
 });

@@ -68,11 +68,11 @@ function createShow(view: HumanView): (event: Shown) => void {
         failures.add(event);
         break;
       case "progress":
+      case "relink-progress":
         view.progress?.update(event);
         break;
       case "notice":
-        if (event.level === "info") out(eventLine(event, dryRun));
-        else if (!view.quiet) err(eventLine(event, dryRun));
+        (event.level === "info" || view.quiet ? out : err)(eventLine(event, dryRun));
         break;
       case "error":
         view.progress?.stop();
@@ -88,6 +88,7 @@ function createShow(view: HumanView): (event: Shown) => void {
       case "start":
       case "plan":
       case "snapshot":
+      case "relinked":
         if (event.type === "start") dryRun = event.dryRun;
         out(eventLine(event, dryRun));
     }

@@ -22,7 +22,8 @@ export function createJsonReporter(write: (text: string) => void, verbosity: Jso
   const due = createThrottle();
   return {
     emit(event) {
-      const wanted = isWanted(event, verbosity) && (event.type !== "progress" || due(event.elapsedMs));
+      const isDue = (event.type !== "progress" && event.type !== "relink-progress") || due(event.elapsedMs);
+      const wanted = isWanted(event, verbosity) && isDue;
       if (wanted) lines.add(toJson(event));
       if (event.type !== "entry") lines.flush();
     },
@@ -37,7 +38,7 @@ function isWanted({ type }: Event, { entries, progress, errorsOnly }: JsonVerbos
   if (type === "failure" || type === "error" || type === "summary" || type === "finding") return true;
   if (errorsOnly) return false;
   if (type === "entry") return entries;
-  return type !== "progress" || progress;
+  return (type !== "progress" && type !== "relink-progress") || progress;
 }
 
 function createThrottle(): (elapsedMs: number) => boolean {

@@ -69,6 +69,7 @@ function createLog(print: Print): (event: Event) => void {
   return (event) => {
     switch (event.type) {
       case "progress":
+      case "relink-progress":
         progress.update(event);
         break;
       case "error":
@@ -92,6 +93,7 @@ function createLog(print: Print): (event: Event) => void {
       case "notice":
       case "plan":
       case "snapshot":
+      case "relinked":
       case "entry":
         print(eventLine(event, dryRun));
     }

@@ -10,16 +10,20 @@ import {
   formatQuantity,
 } from "./format.ts";
 import { createPaceMeter, type Pace, type ProgressEvent } from "./pace.ts";
+import { relinkLine, type RelinkProgress } from "./relink-line.ts";
 import type { Bar, Stream } from "./screen.ts";
 
-export type Progress = { update(event: ProgressEvent): void; stop(): void };
+export type Progress = { update(event: AnyProgress): void; stop(): void };
+
+/** What a bar or a line can be made of. */
+type AnyProgress = ProgressEvent | RelinkProgress;
 
 const framesPerSecond = 5;
 const barColumns = 12;
 const plainEveryMs = 60_000;
 
 export function createBar(stream: Stream): Progress & Bar {
-  const pace = createPaceMeter();
+  const describe = createDescriber();
   let line: (columns: number) => string = () => "";
   // MultiBar rather than SingleBar: a SingleBar restores the cursor to where it began, over the lines above it.
   const bars = new cliProgress.MultiBar({
@@ -39,11 +43,11 @@ export function createBar(stream: Stream): Progress & Bar {
   return {
     update(event) {
       if (stopped) return;
-      const current = pace(event);
-      line = (columns) => progressLine(event, current, columns);
-      bar ??= bars.create(event.snapshotsTotal, 0);
-      bar.setTotal(event.snapshotsTotal);
-      bar.update(event.snapshotsDone);
+      const { total, done, text } = describe(event);
+      line = text;
+      bar ??= bars.create(total, 0);
+      bar.setTotal(total);
+      bar.update(done);
     },
     above(print) {
       const drawn = bar !== undefined && !stopped;
@@ -60,16 +64,30 @@ export function createBar(stream: Stream): Progress & Bar {
 
 /** `print` takes one line without its end; lines come a minute apart by the run's own clock. */
 export function createPlainProgress(print: (line: string) => void): Progress {
-  const pace = createPaceMeter();
+  const describe = createDescriber();
   let nextMs = plainEveryMs;
   return {
     update(event) {
-      const current = pace(event);
+      const { text } = describe(event);
       if (event.elapsedMs < nextMs) return;
       nextMs = event.elapsedMs + plainEveryMs;
-      print(`${formatDuration(event.elapsedMs)}: ${progressLine(event, current, Infinity)}`);
+      print(`${formatDuration(event.elapsedMs)}: ${text(Infinity)}`);
     },
     stop: () => undefined,
+  };
+}
+
+type Described = { total: number; done: number; text: (columns: number) => string };
+
+function createDescriber(): (event: AnyProgress) => Described {
+  const pace = createPaceMeter();
+  return (event) => {
+    if (event.type === "relink-progress")
+      return { total: event.total, done: event.done, text: (columns) => relinkLine(event, columns) };
+    const current = pace(event);
+    const { snapshotsTotal, snapshotsDone } = event;
+    const text = (columns: number): string => progressLine(event, current, columns);
+    return { total: snapshotsTotal, done: snapshotsDone, text };
   };
 }
 

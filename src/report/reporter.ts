@@ -64,7 +64,7 @@ function scriptView(options: ReporterOptions, screen: Screen, progress: Progress
   const json = createJsonReporter(screen.out, verbosityOf(options));
   return {
     emit(event) {
-      if (event.type === "progress") progress?.update(event);
+      if (event.type === "progress" || event.type === "relink-progress") progress?.update(event);
       if (event.type === "summary" || event.type === "error") progress?.stop();
       json.emit(event);
       for (const line of errorOf(event)) screen.err(`${line}\n`);

@@ -68,6 +68,9 @@ export const LOCK_SH = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 
+export const F_RDLCK = 0;
+export const F_UNLCK = 2;
+
 export const POSIX_FADV_DONTNEED = 4;
 
 export const STATX_BASIC_STATS = 0x7ff;

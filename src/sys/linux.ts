@@ -43,11 +43,13 @@ function descriptorCalls(bind: Bind) {
   const dup = bind("fcntl", "iiii");
   const fstatfs = bind("fstatfs", "iip");
   const F_DUPFD_CLOEXEC = 1030;
+  const F_SETLEASE = 1024;
   return {
     openat: (dirFd: number, name: Address, flags: number, mode: number) =>
       settle(openat(dirFd, name, flags, mode)),
     close: (fd: number) => settle(close(fd)),
     dup: (fd: number) => settle(dup(fd, F_DUPFD_CLOEXEC, 0)),
+    setLease: (fd: number, type: number) => settle(dup(fd, F_SETLEASE, type)),
     fstatfs: (fd: number, out: Address) => settle(fstatfs(fd, out)),
   };
 }

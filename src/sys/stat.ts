@@ -88,6 +88,11 @@ export class Stat {
   get rdevMinor(): number {
     return this.#word(33);
   }
+  /** Copies 32-bit words of struct statx, named by their index, to `out` from `at` on. */
+  copyWords(indexes: readonly number[], out: Uint32Array, at: number): void {
+    for (let step = 0; step < indexes.length; step++)
+      out[at + step] = this.#words[indexes[step] as number] as number;
+  }
   /** st_dev folded into 32 bits: the kernel's own dev_t has 12 bits of major and 20 of minor. */
   get device(): number {
     return ((this.#word(34) << 20) | this.#word(35)) >>> 0;

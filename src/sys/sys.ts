@@ -24,6 +24,8 @@ export type Sys = {
   openat(dirFd: number, name: Address, flags: number, mode: number): number;
   close(fd: number): number;
   dup(fd: number): number;
+  /** fcntl(2) with F_SETLEASE: F_RDLCK answers -EAGAIN where the file is open for writing. */
+  setLease(fd: number, type: number): number;
   /** getdents64(2) into `out`; the number of bytes, 0 at the end. */
   getdents64(fd: number, out: Address, sizeBytes: number): number;
   /** statx(2) with STATX_BASIC_STATS into 256 bytes at `out` (see stat.ts). */

@@ -4,7 +4,8 @@ import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
 import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
 import { verifyOptionSpecs } from "../../src/options/verify-specs.ts";
-import { zeroCounters } from "../../src/report/events.ts";
+import { relinkOptionSpecs } from "../../src/options/relink.ts";
+import { zeroCounters, zeroRelinkCounters } from "../../src/report/events.ts";
 import { sampleSummary, sampleVerifySummary } from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
@@ -25,6 +26,7 @@ function printed(...argv: string[]): string {
 const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
   "help-verify": () => `\`\`\`\n${printed("verify", "--help")}\`\`\`\n`,
+  "help-relink": () => `\`\`\`\n${printed("relink", "--help")}\`\`\`\n`,
   "exit-codes": () =>
     usedExitCodes()
       .map(({ code, meaning }) => `| ${code} | ${meaning} |\n`)
@@ -60,7 +62,8 @@ describe("docs/cli.md", () => {
 
   test("has every counter and every field of the summary", () => {
     const schema = docs().slice(docs().indexOf("## JSON"));
-    const fields = [...Object.keys(zeroCounters()), ...Object.keys(sampleSummary()), "error"];
+    const counters = { ...zeroCounters(), ...zeroRelinkCounters(), timeLimit: false };
+    const fields = [...Object.keys(counters), ...Object.keys(sampleSummary()), "error"];
     expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
     const verify = Object.keys(sampleVerifySummary());
     expect(verify.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
@@ -73,25 +76,31 @@ describe("help", () => {
     for (const { flags } of migrateOptionSpecs) expect(text).toContain(`  ${flags}`);
     const verify = printed("verify", "--help");
     for (const { flags } of verifyOptionSpecs) expect(verify).toContain(`  ${flags}`);
+    const ofRelink = printed("relink", "--help");
+    for (const { flags } of relinkOptionSpecs) expect(ofRelink).toContain(`  ${flags}`);
+    const documented = docs();
+    for (const { flags } of relinkOptionSpecs) expect(documented).toContain(`--${longName(flags)}`);
   });
 
-  test.each([["--help"], ["migrate", "--help"], ["verify", "--help"], ["-h"]])(
+  test.each([["--help"], ["migrate", "--help"], ["relink", "--help"], ["verify", "--help"], ["-h"]])(
     "%j ends with the exit codes and two examples",
     (...argv) => {
       const text = printed(...argv);
       const tail = text.slice(text.indexOf("Exit codes:"));
       expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
-      expect(tail.match(/^ {2}dedupe (migrate|verify) /gm)).toHaveLength(2);
+      expect(tail.match(/^ {2}dedupe (migrate|relink|verify) /gm)).toHaveLength(2);
     },
   );
 
   test("names no command that does not exist", () => {
-    const texts = printed("--help") + printed("migrate", "--help") + printed("verify", "--help");
-    expect(texts).not.toMatch(/relink|compact|stats/);
+    const texts = [[], ["migrate"], ["relink"], ["verify"]].map((command) => printed(...command, "--help"));
+    expect(texts.join("\n")).not.toMatch(/compact|stats/);
   });
 
   test("fits a terminal of 80 columns", () => {
-    const long = (printed("migrate", "--help") + printed("verify", "--help"))
+    const long = ["migrate", "relink", "verify"]
+      .map((command) => printed(command, "--help"))
+      .join("\n")
       .split("\n")
       .filter((line) => line.length > 80);
     expect(long).toEqual([]);

@@ -199,7 +199,7 @@ describe("refused with one sentence and exit 2", () => {
 
   test.each<[string[], string]>([
     [[], "no command given"],
-    [["relink", "/a"], "unknown command 'relink'"],
+    [["stats", "/a"], "unknown command 'stats'"],
     [["migrate"], "missing required argument 'source'"],
     [["migrate", "/a"], "missing required argument 'target'"],
     [["migrate", "", "/b"], "<source> is empty"],

@@ -45,7 +45,7 @@ describe.skipIf(!requireRsnapshot()).each(["ext4", "xfs"] as const)("power cuts 
           let hasPublished = false;
           for (; state.isRunning; await delay(5)) {
             // One cut comes right after the first publishing, however slow the machine is.
-            const isFirst = !hasPublished && snapshotsIn(target) > 0;
+            const isFirst: boolean = !hasPublished && snapshotsIn(target) > 0;
             hasPublished ||= isFirst;
             if (!isFirst && performance.now() - started < (due[0] ?? Infinity)) continue;
             if (!isFirst) due.shift();

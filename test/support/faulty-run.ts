@@ -39,10 +39,19 @@ export interface Summary {
 
 /** `dedupe migrate --json SOURCE TARGET`, in a process of its own. */
 export async function migrate(source: string, target: string, options: RunOptions = {}): Promise<RunResult> {
-  const { plan, args = [], killAfterMs } = options;
+  return faultyRun(["migrate", "--json", ...(options.args ?? []), source, target], options);
+}
+
+/** `dedupe relink --json ROOT`, in a process of its own. */
+export async function relink(root: string, options: RunOptions = {}): Promise<RunResult> {
+  return faultyRun(["relink", "--json", ...(options.args ?? []), root], options);
+}
+
+async function faultyRun(args: readonly string[], options: RunOptions): Promise<RunResult> {
+  const { plan, killAfterMs } = options;
   const program = plan === undefined ? join(repositoryRoot, "bin/dedupe.js") : runner;
   const env = { ...process.env, ...(plan === undefined ? {} : { [PLAN_VARIABLE]: JSON.stringify(plan) }) };
-  const argv = [program, "migrate", "--json", ...args, source, target];
+  const argv = [program, ...args];
   const child = spawn(process.execPath, argv, { env, stdio: ["ignore", "pipe", "pipe"] });
   const started = performance.now();
   let [stdout, stderr, hung] = ["", "", false];

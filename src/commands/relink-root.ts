@@ -1,0 +1,237 @@
+import { tmpdir } from "node:os";
+import { DedupeError } from "../errors.ts";
+import type { RelinkOptions } from "../options.ts";
+import { LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
+import { SysError, check } from "../sys/errors.ts";
+import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { filterFrom, type FilterRules } from "../tree/filter.ts";
+import { freeSpace, identifyFilesystem } from "../tree/identity.ts";
+import { readMounts } from "../tree/mounts.ts";
+import { pathOfDescriptor } from "../tree/reach.ts";
+import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
+import { makeTemporary } from "../tree/temporary.ts";
+import { TimesBuffer } from "../tree/times.ts";
+import { filesystemMagic, linkLimits } from "../tree/traits.ts";
+import { dropBesideName } from "../work/relink/direct.ts";
+import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
+import type { RelinkRules } from "../work/relink/messages.ts";
+import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
+import { openTarget } from "./open-target.ts";
+import { targetRefusal, type Notice, type Root } from "./preflight.ts";
+import { snapshotMatcher } from "./snapshot-glob.ts";
+
+/** The stock of one name or inode, in all its scratch files, roughly. */
+const STOCK_BYTES = 512;
+/** With less there is no use in trying to make a store. */
+const CRAMPED_BYTES = 4 << 20;
+/** Where the filesystem does not say how many inodes it has. */
+const STOCK_ROOM_BYTES = 2 ** 30;
+
+export type OpenedRoot = {
+  /** Undefined in a dry run, and where there is no room for one. */
+  store: Store | undefined;
+  /** Opens it once there may be room. */
+  openStore: (() => Promise<Store>) | undefined;
+  /** -1 for none. */
+  objectsFd: number;
+  stockFd: number;
+  linkLimit: number;
+  notices: Notice[];
+  close(): Promise<void>;
+};
+
+/** The store, made where there is none; in a dry run only looked at. @throws DedupeError */
+export async function openRelinkRoot(
+  kernel: Kernel,
+  root: Root,
+  options: RelinkOptions,
+): Promise<OpenedRoot> {
+  const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
+  try {
+    if (options.dryRun) return lookAtRoot(kernel, root, options);
+    dropBesideName(kernel, root.fd);
+    if (freeBytesOf(kernel, root.fd) < CRAMPED_BYTES) return openCramped(kernel, root, options);
+    makeRoomForStore(kernel, root, before);
+    return await openForWork(kernel, root, options);
+  } catch (error) {
+    throw targetRefusal(error, root.path);
+  } finally {
+    if (!options.dryRun) putTimeBack(kernel, root, before);
+  }
+}
+
+/** The root is a directory of the tree as any other: its time is off for no longer than it must be. */
+function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+  const made = kernel.sys.mkdirat(root.fd, kernel.scratch.text(STORE_NAME), 0o700);
+  if (made === 0) putTimeBack(kernel, root, mtimeNs);
+}
+
+function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+  if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
+  kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
+}
+
+function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: RelinkOptions): OpenedRoot {
+  const view = StoreView.open(kernel, root.fd, { compared, merge });
+  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
+  return {
+    store: undefined,
+    openStore: undefined,
+    objectsFd: view?.objectsFd ?? -1,
+    stockFd: temporary.fd,
+    linkLimit: linkLimits.get(magic) ?? 0,
+    notices: [],
+    close: () => {
+      temporary.remove();
+      view?.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
+  const { store, traits } = await openTarget(kernel, root, { ...options, mayBeFull: true });
+  try {
+    const { tmpFd, logFd, objectsFd } = store.directories;
+    proveExchange(kernel, tmpFd, root);
+    const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
+    return {
+      ...{ store, openStore: undefined, objectsFd, linkLimit: traits.linkLimit },
+      stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
+      notices: unknown.map((name) => leftover(root, name)),
+      close: () => store.close(),
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** What anyone may write yet: of what is kept back for root not all can be used (ext4 keeps a share for itself). */
+export function freeBytesOf(kernel: Kernel, fd: number): number {
+  return freeSpace(kernel.sys, fd, kernel.sys.allocate(256)).bytes;
+}
+
+/** A full disk: nothing can be made on it. A store that is there is locked and finished, but not opened for writing. */
+function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): OpenedRoot {
+  const { compared, merge, indexDir } = options;
+  const rootLock = openRoot(kernel, root.path);
+  if (kernel.sys.flock(rootLock, LOCK_EX | LOCK_NB) < 0) throw lockedRoot(root);
+  const view = StoreView.open(kernel, root.fd, { compared, merge });
+  const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
+  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
+  const opened: { store?: Store } = {};
+  return {
+    store: undefined,
+    openStore: async () => {
+      view?.close();
+      const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
+      makeRoomForStore(kernel, root, before);
+      const { store } = await openTarget(kernel, root, { ...options, mayBeFull: true }).finally(() => {
+        putTimeBack(kernel, root, before);
+      });
+      opened.store = store;
+      return store;
+    },
+    objectsFd: -1,
+    stockFd: temporary.fd,
+    linkLimit: linkLimits.get(magic) ?? 0,
+    notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],
+    close: async () => {
+      temporary.remove();
+      dropBesideName(kernel, root.fd);
+      if (opened.store === undefined) view?.close();
+      await opened.store?.close();
+      kernel.sys.close(rootLock);
+    },
+  };
+}
+
+function cramped(root: Root): Notice {
+  const message = `${root.path} is full: duplicates give way to the surviving name first, the store comes when there is room`;
+  return { level: "info", code: "FULL", message };
+}
+
+function lockedRoot(root: Root): DedupeError {
+  return new DedupeError("STORE_LOCKED", `another run of dedupe is using ${root.path}`, {
+    hint: "Wait until it has ended; if it was killed, the kernel has freed the lock already.",
+    exitCode: "locked",
+  });
+}
+
+function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: StoreView): Buffer[] {
+  if (objectsFd < 0 || logFd < 0) return [];
+  const storeFd = openDirectory(kernel, root.fd, STORE_NAME);
+  const tmpFd = openDirectory(kernel, storeFd, "tmp");
+  const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
+  for (const fd of [tmpFd, storeFd]) kernel.sys.close(fd);
+  return unknown;
+}
+
+function leftover(root: Root, name: Buffer): Notice {
+  const message = `${root.path}/${STORE_NAME}/tmp/${name.toString("latin1")} was left by a killed run and has no other name; it was kept`;
+  return { level: "warning", code: "LEFTOVER", message };
+}
+
+/** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
+function stockFolder(
+  kernel: Kernel,
+  root: Root,
+  { tmpFd, indexDir }: { tmpFd: number; indexDir: string | undefined },
+): number {
+  if (indexDir !== undefined) return openRoot(kernel, indexDir);
+  const memory = kernel.sys.allocate(256);
+  const { bytes, hasInodes } = freeSpace(kernel.sys, root.fd, memory);
+  const files = Number(memory.bytes.readBigUInt64LE(40)) - Number(memory.bytes.readBigUInt64LE(48));
+  const needed = hasInodes ? 2 * files * STOCK_BYTES : STOCK_ROOM_BYTES;
+  return bytes > needed ? tmpFd : openRoot(kernel, tmpdir());
+}
+
+/** Without it a name could be lost to who replaces it at the same moment. */
+function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
+  const { sys, scratch } = kernel;
+  const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
+  const remove = (): void => {
+    for (const name of [one, two]) sys.unlinkat(tmpFd, scratch.at(name), 0);
+  };
+  remove();
+  for (const name of [one, two]) check(sys.mknodat(tmpFd, scratch.at(name), 0o100600, 0), "mknodat", name);
+  const result = sys.renameat2(tmpFd, scratch.at(one), tmpFd, scratch.at(two), RENAME_EXCHANGE);
+  remove();
+  if (result === 0) return;
+  throw new DedupeError(
+    "NO_EXCHANGE",
+    `the filesystem of ${root.path} cannot exchange two names at once, which relink needs to be safe`,
+    {
+      hint: "Heal the drive where ext4, xfs or btrfs is mounted by the kernel's own driver.",
+      cause: new SysError("renameat2", -result, two),
+    },
+  );
+}
+
+type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };
+
+export function rulesOf(kernel: Kernel, root: Root, { options, filter }: Chosen): RelinkRules {
+  const { compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
+  const { identity } = identifyFilesystem(kernel.sys, root.fd, root.device, kernel.sys.allocate(512));
+  const path = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
+  const points = readMounts(kernel).map(({ point }) => point);
+  const mountPoints = points.flatMap((point) => (point.startsWith(path) ? [point.slice(path.length)] : []));
+  return {
+    ...{ compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity, mountPoints },
+    device: root.device,
+  };
+}
+
+export function planRoot(kernel: Kernel, root: Root, { options, filter: rules }: Chosen): UnitPlan {
+  const { snapshotsGlob } = options;
+  const filter = rules === undefined ? undefined : filterFrom(rules);
+  return planUnits(kernel, root.fd, {
+    isSnapshot: snapshotsGlob === undefined ? undefined : snapshotMatcher(snapshotsGlob),
+    takes: (path) => path.toString("latin1") !== STORE_NAME && (filter?.takes(path, "directory") ?? true),
+    oneFileSystem: true,
+  });
+}

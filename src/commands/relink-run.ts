@@ -1,0 +1,176 @@
+import type { RelinkOptions } from "../options.ts";
+import { zeroRelinkCounters, type Event, type RelinkCounters, type RelinkPhase } from "../report/events.ts";
+import type { Kernel } from "../sys/files.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import type { UnitPlan } from "../tree/snapshots.ts";
+import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../work/relink/batch-memory.ts";
+import type { RelinkRules } from "../work/relink/messages.ts";
+import { RelinkPool } from "../work/relink/relink-pool.ts";
+import { Relinking } from "../work/relink/relinking.ts";
+import { openStockFiles } from "../work/relink/stock-files.ts";
+import type { Failure } from "../work/messages.ts";
+import type { CommandContext } from "./context.ts";
+import { openKernel } from "./migrate-run.ts";
+import { openNamed, targetWarnings, type Root } from "./preflight.ts";
+import { collectFilter } from "./migrate-filter.ts";
+import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+
+const PROGRESS_MS = 200;
+
+/** Everything a relink has open. */
+export type RelinkRun = {
+  options: RelinkOptions;
+  traits: { linkLimit: number };
+  pool: RelinkPool;
+  relinking: Relinking;
+  counters(): RelinkCounters;
+  peakRssAnonBytes(): number;
+  reportProgress(): () => void;
+  startTimeLimit(): NodeJS.Timeout | undefined;
+  perSnapshot(): Event[];
+  close(): Promise<void>;
+};
+
+/** Preflight, lock, what a killed run left, threads; nothing is changed yet. @throws DedupeError */
+export async function openRelink(options: RelinkOptions, context: CommandContext): Promise<RelinkRun> {
+  const { kernel, sysModule } = await openKernel(context.sysModule);
+  const filter = collectFilter(kernel, options.filters);
+  const root = openNamed(kernel, options.root, "target");
+  const { reporter, version } = context;
+  const { jobs, dryRun } = options;
+  reporter.emit({ type: "start", command: "relink", version, root: options.root, jobs, dryRun });
+  for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
+  const opened = await openRelinkRoot(kernel, root, options);
+  for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
+  const rules = rulesOf(kernel, root, { options, filter });
+  const plan = planRoot(kernel, root, { options, filter });
+  return startRelink({ kernel, sysModule, options, context, root, opened, rules, plan });
+}
+
+type Parts = {
+  kernel: Kernel;
+  sysModule: string;
+  options: RelinkOptions;
+  context: CommandContext;
+  root: Root;
+  opened: OpenedRoot;
+  rules: RelinkRules;
+  plan: UnitPlan;
+};
+
+type Watch = { phase: RelinkPhase; total: number; peakRssAnonBytes: number; failures: number };
+
+async function startRelink(parts: Parts): Promise<RelinkRun> {
+  const { kernel, sysModule, options, context, root, opened, rules, plan } = parts;
+  const counters = zeroRelinkCounters();
+  const units = plan.units.length;
+  const perUnit = { names: new Float64Array(units), freedBytes: new Float64Array(units) };
+  const watch: Watch = { phase: "stock", total: 0, peakRssAnonBytes: rssAnonBytes(kernel), failures: 0 };
+  const files = openStockFiles(kernel, opened.stockFd, options.jobs);
+  const setup = { sysModule, rootFd: root.fd, files, rules };
+  const pool = await RelinkPool.start(options.jobs, setup, (failures) => {
+    for (const failure of failures) context.reporter.emit({ type: "failure", ...failure });
+  });
+  if (opened.store !== undefined) await pool.tellAll({ type: "store", store: opened.store.shared });
+  const relinking = new Relinking({
+    ...{ kernel, pool, files, rules, counters, perUnit, units: plan.units, full: options.full },
+    recordsAtOnce: options.timeLimitMs !== undefined,
+    ...{ rootFd: root.fd, stockFd: opened.stockFd, linkLimit: opened.linkLimit },
+    ...{ objectsFd: opened.objectsFd, store: opened.store, openStore: opened.openStore },
+    ...listenerOf(parts, watch),
+  });
+  return {
+    ...{ options, pool, relinking, traits: { linkLimit: opened.linkLimit } },
+    counters: () => countersOf(counters, pool, watch),
+    peakRssAnonBytes: () => watch.peakRssAnonBytes,
+    reportProgress: () => reportProgress(parts, watch, () => countersOf(counters, pool, watch)),
+    startTimeLimit: () => startTimeLimit(options, pool),
+    perSnapshot: () => perSnapshot(plan, perUnit),
+    close: async () => {
+      await pool.close();
+      relinking.close();
+      await opened.close();
+    },
+  };
+}
+
+function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
+  return {
+    freeBytes: (): number => freeBytesOf(kernel, root.fd),
+    failed: (failure: Failure): void => {
+      watch.failures++;
+      context.reporter.emit({ type: "failure", ...failure });
+    },
+    phase: (phase: RelinkPhase, total: number): void => {
+      watch.phase = phase;
+      watch.total = total;
+    },
+    batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer): void => {
+      if (options.verbose) tellNames(context, batch, pathOf);
+    },
+  };
+}
+
+function countersOf(counters: RelinkCounters, pool: RelinkPool, watch: Watch): RelinkCounters {
+  const { names, directories, readBytes, readInodes, foreignDirectories, failures } = pool.tally.sum();
+  const counted = { names, directories, readBytes, readInodes, foreignDirectories };
+  return { ...counters, ...counted, failures: failures + watch.failures };
+}
+
+function startTimeLimit({ timeLimitMs }: RelinkOptions, pool: RelinkPool): NodeJS.Timeout | undefined {
+  if (timeLimitMs === undefined) return undefined;
+  return setTimeout(() => {
+    pool.control.stop();
+  }, timeLimitMs);
+}
+
+function tellNames(
+  { reporter }: CommandContext,
+  batch: BatchView,
+  pathOf: (id: number, name: Buffer) => Buffer,
+): void {
+  for (let index = 0; index < batch.directoryCount; index++) {
+    const row = batch.directory(index);
+    const first = row[DIRECTORY_ROW.firstName] as number;
+    for (let at = first; at < first + (row[DIRECTORY_ROW.nameCount] as number); at++) {
+      const name = batch.name(at);
+      if (name[NAME_ROW.state] !== DONE) continue;
+      const path = pathOf(row[DIRECTORY_ROW.id] as number, batch.textOf(name, NAME_ROW.text));
+      reporter.emit({ type: "entry", path, action: "linked" });
+    }
+  }
+}
+
+function perSnapshot(
+  { units }: UnitPlan,
+  { names, freedBytes }: { names: Float64Array; freedBytes: Float64Array },
+): Event[] {
+  return units.flatMap(({ path }, unit): Event[] => {
+    const [count = 0, freed = 0] = [names[unit], freedBytes[unit]];
+    return count === 0 ? [] : [{ type: "relinked", path, names: count, freedBytes: freed }];
+  });
+}
+
+/** Emits progress until the function it returns is called. */
+function reportProgress(
+  { kernel, context }: Parts,
+  watch: Watch,
+  counters: () => RelinkCounters,
+): () => void {
+  const started = performance.now();
+  const measure = (): void => {
+    watch.peakRssAnonBytes = Math.max(watch.peakRssAnonBytes, rssAnonBytes(kernel));
+  };
+  const timer = setInterval(() => {
+    measure();
+    const now = counters();
+    const { phase, total } = watch;
+    const done = phase === "read" ? now.readInodes : 0;
+    const elapsedMs = performance.now() - started;
+    context.reporter.emit({ type: "relink-progress", phase, counters: now, done, total, elapsedMs });
+  }, PROGRESS_MS);
+  return () => {
+    clearInterval(timer);
+    measure();
+  };
+}

@@ -1,0 +1,135 @@
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../../sys/constants.ts";
+import { check, errno } from "../../sys/errors.ts";
+import { readFile, writeAll, type Kernel } from "../../sys/files.ts";
+import { REF_BYTES, REF_WORDS, blake3 } from "../../../store/store.ts";
+import type { BatchView } from "./batch-memory.ts";
+import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
+import { CTIME, INO_HIGH, INO_LOW } from "./layout.ts";
+
+const LOG_NAME = "relink";
+const MAGIC = Buffer.from("ddb1");
+const DIGEST_BYTES = 32;
+
+/** An inode number as its two words. */
+export type InoWords = readonly [high: number, low: number];
+/** `victim` is the state that its inode must have had. */
+export type LoggedName = { name: Buffer; victim: Uint32Array; target: InoWords; ref: Buffer };
+export type LoggedDirectory = {
+  path: Buffer;
+  ino: InoWords;
+  /** Three words, as in the batch. */
+  mtime: Uint32Array;
+  print: { high: number; low: number };
+  names: LoggedName[];
+};
+
+/** Bytes that grow. */
+class Bytes {
+  #bytes = Buffer.alloc(1 << 16);
+  #end = 0;
+
+  #room(count: number): void {
+    if (this.#end + count <= this.#bytes.length) return;
+    const larger = Buffer.alloc(Math.max(this.#end + count, this.#bytes.length * 2));
+    this.#bytes.copy(larger, 0, 0, this.#end);
+    this.#bytes = larger;
+  }
+  words(...words: number[]): void {
+    this.#room(words.length * 4);
+    for (const word of words) this.#end = this.#bytes.writeUInt32LE(word >>> 0, this.#end);
+  }
+  bytes(bytes: Uint8Array): void {
+    this.words(bytes.length);
+    this.#room(bytes.length);
+    this.#bytes.set(bytes, this.#end);
+    this.#end += bytes.length;
+  }
+  get whole(): Buffer {
+    return this.#bytes.subarray(0, this.#end);
+  }
+}
+
+function encode(batch: BatchView, pathOf: (id: number) => Buffer): Buffer {
+  const out = new Bytes();
+  const rows = Array.from({ length: batch.directoryCount }, (_, index) => batch.directory(index)).filter(
+    (row) => row[DIRECTORY_ROW.state] === DONE,
+  );
+  out.words(rows.length);
+  for (const row of rows) {
+    out.bytes(pathOf(row[DIRECTORY_ROW.id] as number));
+    out.words(...row.subarray(DIRECTORY_ROW.inoHigh, DIRECTORY_ROW.state));
+    const first = row[DIRECTORY_ROW.firstName] as number;
+    const count = row[DIRECTORY_ROW.nameCount] as number;
+    out.words(count);
+    for (let index = first; index < first + count; index++) {
+      const name = batch.name(index);
+      const victim = batch.victim(name[NAME_ROW.victim] as number);
+      const target = batch.target(name[NAME_ROW.target] as number);
+      const inode = target.subarray(TARGET_ROW.inode);
+      out.bytes(batch.textOf(name, NAME_ROW.text));
+      out.words(...victim.subarray(0, CTIME));
+      out.words(inode[INO_HIGH] as number, inode[INO_LOW] as number);
+      out.words(...target.subarray(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS));
+    }
+  }
+  return out.whole;
+}
+
+/** What a killed run leaves to the next one; durable with the batch's syncfs. @throws SysError */
+export function writeBatchLog(
+  { sys, scratch }: Kernel,
+  logFd: number,
+  batch: BatchView,
+  pathOf: (id: number) => Buffer,
+): void {
+  const body = encode(batch, pathOf);
+  const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
+  const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
+  try {
+    writeAll(sys, fd, Buffer.concat([MAGIC, blake3(body), body]));
+  } finally {
+    sys.close(fd);
+  }
+}
+
+export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
+  const result = sys.unlinkat(logFd, scratch.text(LOG_NAME), 0);
+  if (result !== -errno.ENOENT) check(result, "unlinkat", LOG_NAME);
+}
+
+/** What the log of a killed run says. One that is torn was not durable yet, so that nothing was changed after it. */
+export function readBatchLog(kernel: Kernel, logFd: number): LoggedDirectory[] {
+  const content = readFile(kernel, logFd, LOG_NAME);
+  const start = MAGIC.length + DIGEST_BYTES;
+  if (content === undefined || content.length < start) return [];
+  const body = content.subarray(start);
+  if (!content.subarray(0, MAGIC.length).equals(MAGIC)) return [];
+  if (!blake3(body).equals(content.subarray(MAGIC.length, start))) return [];
+  return decode(body);
+}
+
+function decode(body: Buffer): LoggedDirectory[] {
+  let at = 0;
+  const word = (): number => {
+    at += 4;
+    return body.readUInt32LE(at - 4);
+  };
+  const bytes = (length: number): Buffer => {
+    at += length;
+    return body.subarray(at - length, at);
+  };
+  const ino = (): InoWords => [word(), word()];
+  const name = (): LoggedName => ({
+    name: bytes(word()),
+    victim: Uint32Array.from({ length: CTIME }, word),
+    target: ino(),
+    ref: bytes(REF_BYTES),
+  });
+  return Array.from({ length: word() }, () => ({
+    path: bytes(word()),
+    ino: ino(),
+    mtime: Uint32Array.of(word(), word(), word()),
+    print: { high: word(), low: word() },
+    names: Array.from({ length: word() }, name),
+  }));
+}

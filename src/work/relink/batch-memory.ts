@@ -1,0 +1,104 @@
+import { REF_WORDS } from "../../../store/store.ts";
+import { STATE_WORDS } from "./layout.ts";
+
+/** Tables of a batch in memory that all threads share, as rows of 32-bit words; names are NUL-terminated in `text`. */
+export type BatchMemory = {
+  text: SharedArrayBuffer;
+  names: SharedArrayBuffer;
+  directories: SharedArrayBuffer;
+  victims: SharedArrayBuffer;
+  targets: SharedArrayBuffer;
+};
+
+export const NAME_ROW = { text: 0, length: 1, victim: 2, target: 3, state: 4, unit: 5, words: 6 } as const;
+export const DIRECTORY_ROW = {
+  id: 0,
+  firstName: 1,
+  nameCount: 2,
+  inoHigh: 3,
+  inoLow: 4,
+  /** Seconds high and low, nanoseconds. */
+  mtime: 5,
+  /** Of its listing. */
+  print: 8,
+  state: 10,
+  words: 11,
+} as const;
+export const VICTIM_ROW = {
+  state: 0,
+  namesCount: STATE_WORDS,
+  freedBlocks: STATE_WORDS + 1,
+  words: STATE_WORDS + 3,
+} as const;
+/**
+ * `inode` is the state that the target's inode must have. `directory`, `text`, `length`: a name of it in the tree,
+ * where there is one. `xattrs`: its variant, where it has some.
+ */
+export const TARGET_ROW = {
+  ref: 0,
+  inode: REF_WORDS,
+  directory: REF_WORDS + STATE_WORDS,
+  text: REF_WORDS + STATE_WORDS + 1,
+  length: REF_WORDS + STATE_WORDS + 2,
+  generation: REF_WORDS + STATE_WORDS + 3,
+  xattrs: REF_WORDS + STATE_WORDS + 4,
+  state: REF_WORDS + STATE_WORDS + 6,
+  words: REF_WORDS + STATE_WORDS + 7,
+} as const;
+
+/** States of a row, 0 before anything was done: as it should be; it could not be. */
+export const DONE = 1;
+export const FAILED = 2;
+/** A name that had its inode already. */
+export const UNCHANGED = 3;
+
+export const NO_DIRECTORY = 0xffffffff;
+
+/** The tables as a thread sees them. */
+export class BatchView {
+  readonly text: Buffer;
+  readonly #names: Uint32Array;
+  readonly #directories: Uint32Array;
+  readonly #victims: Uint32Array;
+  readonly #targets: Uint32Array;
+
+  constructor(memory: BatchMemory) {
+    this.text = Buffer.from(memory.text);
+    this.#names = new Uint32Array(memory.names);
+    this.#directories = new Uint32Array(memory.directories);
+    this.#victims = new Uint32Array(memory.victims);
+    this.#targets = new Uint32Array(memory.targets);
+  }
+
+  get nameCount(): number {
+    return this.#names.length / NAME_ROW.words;
+  }
+  get directoryCount(): number {
+    return this.#directories.length / DIRECTORY_ROW.words;
+  }
+  get victimCount(): number {
+    return this.#victims.length / VICTIM_ROW.words;
+  }
+  get targetCount(): number {
+    return this.#targets.length / TARGET_ROW.words;
+  }
+
+  name(index: number): Uint32Array {
+    return this.#names.subarray(index * NAME_ROW.words, (index + 1) * NAME_ROW.words);
+  }
+  directory(index: number): Uint32Array {
+    return this.#directories.subarray(index * DIRECTORY_ROW.words, (index + 1) * DIRECTORY_ROW.words);
+  }
+  victim(index: number): Uint32Array {
+    return this.#victims.subarray(index * VICTIM_ROW.words, (index + 1) * VICTIM_ROW.words);
+  }
+  target(index: number): Uint32Array {
+    return this.#targets.subarray(index * TARGET_ROW.words, (index + 1) * TARGET_ROW.words);
+  }
+
+  /** A copy of the name. */
+  textOf(row: Uint32Array, at = 0): Buffer {
+    const from = row[at] as number;
+    return Buffer.from(this.text.subarray(from, from + (row[at + 1] as number)));
+  }
+}

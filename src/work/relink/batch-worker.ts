@@ -1,0 +1,136 @@
+import { AT_EMPTY_PATH } from "../../sys/constants.ts";
+import { errno } from "../../sys/errors.ts";
+import { Listing } from "../../tree/listing.ts";
+import { TimesBuffer } from "../../tree/times.ts";
+import { EntryFailure, onTarget } from "../errors.ts";
+import type { BatchView } from "./batch-memory.ts";
+import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
+import { fingerprint, type MayBe, type Print } from "./fingerprint.ts";
+import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
+import { joined, type RelinkThread } from "./relink-thread.ts";
+import { Replacer } from "./replace.ts";
+import { hasXattrsOf } from "./variant.ts";
+
+const STATX_MTIME = [29, 28, 30] as const;
+
+/** Pass 2: takes directories of a batch down, then replaces the names in them. */
+export class BatchWorker {
+  readonly #thread: RelinkThread;
+  readonly #listing: Listing;
+  readonly #replacer: Replacer;
+  readonly #times: TimesBuffer;
+  readonly #objectsFd: number;
+
+  constructor(thread: RelinkThread, store: { objectsFd: number; tmpFd: number }) {
+    this.#thread = thread;
+    this.#listing = new Listing(thread.sys);
+    this.#replacer = new Replacer(thread, store.tmpFd, Buffer.from(`relink.${String(thread.worker)}`));
+    this.#times = new TimesBuffer(thread.sys);
+    this.#objectsFd = store.objectsFd;
+  }
+
+  /** Before anything is changed: each directory's own inode, its time and its listing. */
+  prepare(batch: BatchView, first: number, count: number): void {
+    for (let index = first; index < first + count; index++) {
+      const row = batch.directory(index);
+      const isPrepared = this.#attempt(row, () => {
+        const { sys, scratch, stat, directories } = this.#thread;
+        const fd = directories.open(row[DIRECTORY_ROW.id] as number);
+        onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+        row[DIRECTORY_ROW.inoHigh] = stat.inoHigh;
+        row[DIRECTORY_ROW.inoLow] = stat.inoLow;
+        stat.copyWords(STATX_MTIME, row, DIRECTORY_ROW.mtime);
+        const print = this.#print(batch, row, fd);
+        row[DIRECTORY_ROW.print] = print?.high ?? 0;
+        row[DIRECTORY_ROW.print + 1] = print?.low ?? 0;
+      });
+      row[DIRECTORY_ROW.state] = isPrepared ? DONE : FAILED;
+    }
+    this.#thread.flush();
+  }
+
+  #attempt(row: Uint32Array, work: () => void): boolean {
+    return this.#thread.attempt(() => this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), work);
+  }
+
+  #print(batch: BatchView, row: Uint32Array, fd: number): Print | undefined {
+    const replaced = new Map<string, MayBe>();
+    this.#eachName(batch, row, (name, text) => {
+      const victim = batch.victim(name[NAME_ROW.victim] as number);
+      const target = batch.target(name[NAME_ROW.target] as number).subarray(TARGET_ROW.inode);
+      const mayBe = [victim, target].map(
+        (inode) => [inode[INO_HIGH] as number, inode[INO_LOW] as number] as const,
+      );
+      replaced.set(text.toString("latin1"), mayBe);
+    });
+    return fingerprint(this.#thread, this.#listing, fd, replaced);
+  }
+
+  #eachName(batch: BatchView, row: Uint32Array, work: (name: Uint32Array, text: Buffer) => void): void {
+    const first = row[DIRECTORY_ROW.firstName] as number;
+    const count = row[DIRECTORY_ROW.nameCount] as number;
+    for (let index = first; index < first + count; index++) {
+      const name = batch.name(index);
+      work(name, batch.textOf(name, NAME_ROW.text));
+    }
+  }
+
+  /** The names of a directory, then its time. A stop comes between two directories. @throws RunFailure, Stopped */
+  replace(batch: BatchView, first: number, count: number): void {
+    for (let index = first; index < first + count; index++) {
+      this.#thread.checkStop();
+      const row = batch.directory(index);
+      if (row[DIRECTORY_ROW.state] === DONE) this.#replaceIn(batch, row);
+      this.#thread.flush();
+    }
+  }
+
+  #replaceIn(batch: BatchView, row: Uint32Array): void {
+    const touched = { isSo: false };
+    this.#eachName(batch, row, (name, text) => {
+      const target = batch.target(name[NAME_ROW.target] as number);
+      name[NAME_ROW.state] = FAILED;
+      if (target[TARGET_ROW.state] !== DONE) return;
+      this.#thread.attempt(
+        () => joined(this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), text),
+        () => {
+          touched.isSo = true;
+          name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target });
+        },
+      );
+    });
+    if (!touched.isSo) return;
+    this.#attempt(row, () => {
+      this.#putTimeBack(batch, row);
+    });
+  }
+
+  #replaceName(
+    batch: BatchView,
+    row: Uint32Array,
+    { name, text, target }: { name: Uint32Array; text: Buffer; target: Uint32Array },
+  ): number {
+    const { directories, ref, tally } = this.#thread;
+    const dirFd = directories.open(row[DIRECTORY_ROW.id] as number);
+    ref.copyFrom(target, TARGET_ROW.ref);
+    const victim = batch.victim(name[NAME_ROW.victim] as number).subarray(VICTIM_ROW.state);
+    const hasXattrs = (fd: number): boolean => hasXattrsOf(this.#thread, target, fd);
+    const from = { dirFd: this.#objectsFd, name: ref.format(), state: target.subarray(TARGET_ROW.inode) };
+    const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs }, from);
+    if (done === "unchanged") return UNCHANGED;
+    tally.replacedNames++;
+    return DONE;
+  }
+
+  /** Not where someone else changed the listing meanwhile: then the time is theirs. */
+  #putTimeBack(batch: BatchView, row: Uint32Array): void {
+    const { sys, directories } = this.#thread;
+    const fd = directories.open(row[DIRECTORY_ROW.id] as number);
+    const print = this.#print(batch, row, fd);
+    if (print?.high !== row[DIRECTORY_ROW.print] || print?.low !== row[DIRECTORY_ROW.print + 1]) return;
+    const result = sys.futimens(fd, this.#times.withMtime(timeAt(row, DIRECTORY_ROW.mtime)));
+    if (result === -errno.EPERM)
+      throw new EntryFailure("EPERM", "its modification time could not be put back: it is another user's");
+    onTarget(result, "utimensat");
+  }
+}

@@ -1,0 +1,148 @@
+import {
+  AT_EMPTY_PATH,
+  AT_SYMLINK_NOFOLLOW,
+  F_RDLCK,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_RDONLY,
+} from "../../sys/constants.ts";
+import { check, errno } from "../../sys/errors.ts";
+import { openQuietly, type Kernel } from "../../sys/files.ts";
+import { Stat } from "../../sys/stat.ts";
+import { XattrCalls, sameXattrs, type Xattr } from "../../tree/attributes.ts";
+import { TimesBuffer } from "../../tree/times.ts";
+import { entryFailure, fromSource, onSource } from "../errors.ts";
+import type { Failure } from "../messages.ts";
+import type { Place } from "./batch.ts";
+import type { Directories } from "./directories.ts";
+import { isState } from "./inode-state.ts";
+import { busy, changed } from "./read-content.ts";
+import { joined } from "./relink-thread.ts";
+import { Replacer } from "./replace.ts";
+
+/** The temporary name beside the store, where there is no room for a store: in the root itself. */
+export const BESIDE_NAME = Buffer.from(".dedupe-relink");
+
+/** A class to be made one by the surviving name itself. */
+export type DirectClass = {
+  survivor: { state: Uint32Array; place: Place };
+  victims: Iterable<{ state: Uint32Array; places: readonly Place[] }>;
+  /** Once one class has room enough for all that is to come. */
+  isEnough: () => boolean;
+};
+
+export type DirectParts = {
+  kernel: Kernel;
+  directories: Directories;
+  rootFd: number;
+  comparesXattrs: boolean;
+  failed: (failure: Failure) => void;
+  replaced: (place: Place) => void;
+};
+
+/**
+ * Replaces names by links to the surviving name, without the store, on a disk that has no room for one: nothing new is
+ * needed but a temporary name. Each directory gets its time back at once.
+ */
+export class DirectRelinker {
+  readonly #parts: DirectParts;
+  readonly #replacer: Replacer;
+  readonly #stat: Stat;
+  readonly #times: TimesBuffer;
+  readonly #xattrs: XattrCalls;
+
+  constructor(parts: DirectParts) {
+    const { sys, scratch } = parts.kernel;
+    this.#parts = parts;
+    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME);
+    this.#stat = new Stat(sys);
+    this.#times = new TimesBuffer(sys);
+    this.#xattrs = new XattrCalls(sys, scratch);
+  }
+
+  /** @throws RunFailure */
+  relink({ survivor, victims, isEnough }: DirectClass): void {
+    let xattrs: readonly Xattr[] = [];
+    if (!this.#attempt(survivor.place, () => (xattrs = this.#checkSurvivor(survivor)))) return;
+    for (const { state, places } of victims) {
+      for (const place of places)
+        this.#attempt(place, () => {
+          this.#replace(place, { state, survivor, xattrs });
+        });
+      if (isEnough()) return;
+    }
+  }
+
+  #attempt(place: Place, work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (error) {
+      const { code, message } = entryFailure(error, "target");
+      const path = joined(this.#parts.directories.pathOf(place.directory), place.name);
+      this.#parts.failed({ path, code, message });
+      return false;
+    }
+  }
+
+  #checkSurvivor({ state, place }: DirectClass["survivor"]): readonly Xattr[] {
+    const { sys, scratch } = this.#parts.kernel;
+    const dirFd = this.#parts.directories.open(place.directory);
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = onSource(openQuietly(sys, dirFd, scratch.at(place.name), flags), "openat");
+    try {
+      if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
+      onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      if (!isState(this.#stat, state)) throw changed();
+      return fromSource(() => this.#xattrs.read({ fd }));
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  #replace(
+    place: Place,
+    {
+      state,
+      survivor,
+      xattrs,
+    }: { state: Uint32Array; survivor: DirectClass["survivor"]; xattrs: readonly Xattr[] },
+  ): void {
+    const { kernel, directories, comparesXattrs, replaced, rootFd } = this.#parts;
+    const dirFd = directories.open(place.directory);
+    const fromFd = directories.open(survivor.place.directory);
+    const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
+    const hasXattrs = (fd: number): boolean =>
+      !comparesXattrs ||
+      sameXattrs(
+        fromSource(() => this.#xattrs.read({ fd })),
+        xattrs,
+      );
+    try {
+      const from = { dirFd: fromFd, name: kernel.scratch.at(survivor.place.name), state: survivor.state };
+      const done = this.#replacer.replace({ dirFd, name: place.name, victim: state, hasXattrs }, from);
+      if (done === "replaced") replaced(place);
+    } finally {
+      for (const { fd, mtimeNs } of before) kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
+    }
+  }
+
+  #mtimeOf(fd: number): bigint {
+    const { sys, scratch } = this.#parts.kernel;
+    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+    return this.#stat.mtimeNs;
+  }
+}
+
+/**
+ * The temporary name of a killed run: it goes where its inode has another name. Where it has none, the tree is healed
+ * with it as with any other name, and it goes afterwards. @returns false: it must stay
+ */
+export function dropBesideName({ sys, scratch }: Kernel, rootFd: number): boolean {
+  const stat = new Stat(sys);
+  const found = sys.statx(rootFd, scratch.at(BESIDE_NAME), AT_SYMLINK_NOFOLLOW, stat.address);
+  if (found === -errno.ENOENT) return true;
+  if (found < 0 || !stat.isRegular || stat.nlink < 2) return false;
+  check(sys.unlinkat(rootFd, scratch.at(BESIDE_NAME), 0), "unlinkat", BESIDE_NAME);
+  return true;
+}

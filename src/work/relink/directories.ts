@@ -1,0 +1,139 @@
+import { AT_EMPTY_PATH, O_CLOEXEC } from "../../sys/constants.ts";
+import { openQuietly, type Kernel } from "../../sys/files.ts";
+import { Stat } from "../../sys/stat.ts";
+import { openBelow } from "../../tree/path.ts";
+import { EntryFailure, onTarget } from "../errors.ts";
+import type { HeapReader, HeapWriter } from "./heap.ts";
+import { RecordReader, writeScratch } from "./record-file.ts";
+
+/** No parent: the name is the path from the root. */
+const NONE = 0xffffffff;
+const PARENT = 0;
+const NAME = 1;
+const DIR_INO_HIGH = 4;
+const DIR_INO_LOW = 5;
+const DIRECTORY_WORDS = 8;
+/** Descriptors that a thread keeps open. */
+const OPEN_MOST = 192;
+const SLASH = Buffer.from("/");
+
+/** Writes the directories a walk meets, each at its number. */
+export class DirectoryWriter {
+  readonly #kernel: Kernel;
+  readonly #fd: number;
+  readonly #memory;
+  readonly #words: Uint32Array;
+
+  constructor(kernel: Kernel, fd: number) {
+    this.#kernel = kernel;
+    this.#fd = fd;
+    this.#memory = kernel.sys.allocate(DIRECTORY_WORDS * 4);
+    const { buffer, byteOffset } = this.#memory.bytes;
+    this.#words = new Uint32Array(buffer, byteOffset, DIRECTORY_WORDS);
+  }
+
+  /** `parent` -1: `name` is the path from the root. */
+  put(id: number, directory: { parent: number; name: Buffer; stat: Stat }, heap: HeapWriter): void {
+    const { parent, name, stat } = directory;
+    const words = this.#words;
+    words[PARENT] = parent < 0 ? NONE : parent;
+    heap.append(name, words, NAME);
+    words[DIR_INO_HIGH] = stat.inoHigh;
+    words[DIR_INO_LOW] = stat.inoLow;
+    const bytes = DIRECTORY_WORDS * 4;
+    writeScratch(this.#kernel.sys, this.#fd, this.#memory, bytes, id * bytes);
+  }
+}
+
+type Known = { parent: number; name: Buffer; inoHigh: number; inoLow: number };
+
+/** Opens directories of the stock by their number, and keeps some of them open. One per thread. */
+export class Directories {
+  readonly #kernel: Kernel;
+  readonly #rootFd: number;
+  readonly #device: number;
+  readonly #reader: RecordReader;
+  readonly #heap: HeapReader;
+  readonly #stat: Stat;
+  readonly #open = new Map<number, number>();
+
+  constructor(kernel: Kernel, parts: { rootFd: number; device: number; fd: number; heap: HeapReader }) {
+    this.#kernel = kernel;
+    this.#rootFd = parts.rootFd;
+    this.#device = parts.device;
+    this.#reader = new RecordReader(kernel.sys, parts.fd, DIRECTORY_WORDS, 4096);
+    this.#heap = parts.heap;
+    this.#stat = new Stat(kernel.sys);
+  }
+
+  #known(id: number): Known {
+    const words = this.#reader.at(id);
+    const parent = words[PARENT] as number;
+    return {
+      parent: parent === NONE ? -1 : parent,
+      inoHigh: words[DIR_INO_HIGH] as number,
+      inoLow: words[DIR_INO_LOW] as number,
+      name: this.#heap.read(words, NAME),
+    };
+  }
+
+  /** Path from the root. */
+  pathOf(id: number): Buffer {
+    const parts: Buffer[] = [];
+    for (let at = id; at >= 0;) {
+      const { parent, name } = this.#known(at);
+      if (name.length > 0) parts.push(...(parts.length === 0 ? [] : [SLASH]), name);
+      at = parent;
+    }
+    return Buffer.concat(parts.reverse());
+  }
+
+  /**
+   * A descriptor of the directory, valid until `OPEN_MOST` others were opened; not to be closed.
+   * @throws EntryFailure where another directory has its place by now, or none
+   */
+  open(id: number): number {
+    const held = this.#open.get(id);
+    if (held !== undefined) {
+      this.#open.delete(id);
+      this.#open.set(id, held);
+      return held;
+    }
+    const known = this.#known(id);
+    const { sys, scratch } = this.#kernel;
+    const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+    const fd =
+      known.parent < 0
+        ? openBelow(this.#kernel, this.#rootFd, known.name)
+        : openQuietly(sys, this.open(known.parent), scratch.at(known.name), flags);
+    onTarget(fd, "openat");
+    this.#prove(fd, known);
+    this.#open.set(id, fd);
+    this.#trim();
+    return fd;
+  }
+
+  #prove(fd: number, { inoHigh, inoLow }: Known): void {
+    const { sys, scratch } = this.#kernel;
+    const stat = this.#stat;
+    const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
+    if (statted === 0 && stat.device === this.#device && stat.inoLow === inoLow && stat.inoHigh === inoHigh)
+      return;
+    sys.close(fd);
+    throw new EntryFailure("CHANGED", "its directory was moved or replaced meanwhile; it was left alone");
+  }
+
+  #trim(): void {
+    if (this.#open.size <= OPEN_MOST) return;
+    for (const [id, fd] of this.#open) {
+      this.#open.delete(id);
+      this.#kernel.sys.close(fd);
+      return;
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#open.values()) this.#kernel.sys.close(fd);
+    this.#open.clear();
+  }
+}

@@ -1,0 +1,64 @@
+import { check } from "../../sys/errors.ts";
+import type { Memory, Sys } from "../../sys/sys.ts";
+import { writeScratch } from "./record-file.ts";
+
+const BUFFER_BYTES = 1 << 16;
+const HIGH = 0x100000000;
+
+/** Bytes of names, one after another: of one thread. */
+export class HeapWriter {
+  readonly #sys: Sys;
+  readonly #fd: number;
+  readonly #worker: number;
+  readonly #memory: Memory;
+  #held = 0;
+  #flushed = 0;
+
+  constructor(sys: Sys, fd: number, worker: number) {
+    this.#sys = sys;
+    this.#fd = fd;
+    this.#worker = worker;
+    this.#memory = sys.allocate(BUFFER_BYTES);
+  }
+
+  /** Appends a name; its three words (length and thread, position) go to `words` from `at` on. */
+  append(name: Buffer, words: Uint32Array, at: number): void {
+    if (this.#held + name.length > BUFFER_BYTES) this.flush();
+    const position = this.#flushed + this.#held;
+    this.#memory.bytes.set(name, this.#held);
+    this.#held += name.length;
+    words[at] = ((this.#worker << 16) | name.length) >>> 0;
+    words[at + 1] = Math.floor(position / HIGH);
+    words[at + 2] = position >>> 0;
+  }
+
+  flush(): void {
+    writeScratch(this.#sys, this.#fd, this.#memory, this.#held, this.#flushed);
+    this.#flushed += this.#held;
+    this.#held = 0;
+  }
+}
+
+/** Reads names of all threads, once they have flushed theirs. */
+export class HeapReader {
+  readonly #sys: Sys;
+  readonly #fds: readonly number[];
+  readonly #memory: Memory;
+
+  constructor(sys: Sys, fds: readonly number[]) {
+    this.#sys = sys;
+    this.#fds = fds;
+    this.#memory = sys.allocate(BUFFER_BYTES);
+  }
+
+  /** A copy of the name whose three words begin at `at`. */
+  read(words: Uint32Array, at: number): Buffer {
+    const head = words[at] as number;
+    const length = head & 0xffff;
+    const position = (words[at + 1] as number) * HIGH + (words[at + 2] as number);
+    const fd = this.#fds[head >>> 16] as number;
+    const got = check(this.#sys.pread(fd, this.#memory.address, length, position), "read");
+    if (got < length) throw new Error("the stock of names is short");
+    return Buffer.from(this.#memory.bytes.subarray(0, length));
+  }
+}

@@ -1,0 +1,83 @@
+import type { Compared } from "../../options.ts";
+import type { FilterRules } from "../../tree/filter.ts";
+import type { StoreShared } from "../../../store/store.ts";
+import type { Failure } from "../messages.ts";
+import type { BatchMemory } from "./batch-memory.ts";
+import type { Run } from "./sorter.ts";
+
+/** What does not change while a relink runs; plain data, cloned to each thread. */
+export type RelinkRules = {
+  compared: Compared;
+  minSizeBytes: number;
+  maxSizeBytes: number;
+  bwlimitBytes: number | undefined;
+  oneFileSystem: boolean;
+  filter: FilterRules | undefined;
+  /** st_dev of the root: no hard link leads out of its filesystem. */
+  device: number;
+  /** Its lasting identity. */
+  identity: Buffer;
+  /** Paths below the root where something is mounted, as Latin-1. */
+  mountPoints: string[];
+};
+
+/** Scratch files of the stock; those of several numbers have one for each thread. */
+export type StockFiles = {
+  directoriesFd: number;
+  heapFds: number[];
+  /** Runs of names, then of inodes that were read. */
+  sortFds: number[];
+  candidatesFd: number;
+};
+
+export type RelinkSetup = {
+  worker: number;
+  sysModule: string;
+  control: SharedArrayBuffer;
+  tally: SharedArrayBuffer;
+  rootFd: number;
+  files: StockFiles;
+  rules: RelinkRules;
+};
+
+/** A subtree, or what is left of it. `directory` is -1 until it was entered. */
+export type WalkTask = {
+  type: "walk";
+  unit: number;
+  path: Buffer;
+  directory: number;
+  /** Only the names in it, not its subdirectories. */
+  isLoose: boolean;
+  subdirectories: Buffer[] | undefined;
+};
+
+export type RelinkTask =
+  | WalkTask
+  /** Candidates to be read, by their position in the file. */
+  | { type: "read"; first: number; count: number; recordsRows: boolean; placesFd: number }
+  /** Targets of the batch. */
+  | { type: "adopt"; first: number; count: number; batch: BatchMemory }
+  /** Directories of the batch. */
+  | {
+      type: "prepare" | "replace";
+      first: number;
+      count: number;
+      batch: BatchMemory;
+      store: { objectsFd: number; tmpFd: number };
+    };
+
+export type ToRelinkWorker =
+  | { type: "setup"; setup: RelinkSetup }
+  | { type: "store"; store: StoreShared }
+  | { type: "collect" }
+  | { type: "close" }
+  | RelinkTask;
+
+export type FromRelinkWorker =
+  | { type: "ready" }
+  | { type: "given"; task: WalkTask }
+  | { type: "failures"; failures: Failure[] }
+  | { type: "collected"; runs: Run[] }
+  | { type: "done" }
+  | { type: "stopped" }
+  | { type: "fatal"; code: string; message: string };

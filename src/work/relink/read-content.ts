@@ -1,0 +1,195 @@
+import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../../sys/constants.ts";
+import { errno } from "../../sys/errors.ts";
+import { openQuietly } from "../../sys/files.ts";
+import type { Stat } from "../../sys/stat.ts";
+import { SMALL_BYTES, blake3, variantOf, type SourceState } from "../../../store/store.ts";
+import type { Xattr } from "../../tree/attributes.ts";
+import { isLasting } from "../../tree/identity.ts";
+import { EntryFailure, fromSource, onSource } from "../errors.ts";
+import { sameContentMoment, statOpen, unstable, type Moment } from "../source-file.ts";
+import {
+  CTIME,
+  DIGEST,
+  GENERATION,
+  INODE_WORDS,
+  MTIME,
+  NAMES_AT_HIGH,
+  PLACE_WORDS,
+  SIZE_HIGH,
+  STATX_WORDS,
+  XATTR_VARIANT,
+  inoAt,
+  numberAt,
+  timeAt,
+} from "./layout.ts";
+import { RecordReader } from "./record-file.ts";
+import { joined, type RelinkThread } from "./relink-thread.ts";
+import { RunSorter, type Run } from "./sorter.ts";
+import { variantOfRead, variantRecordOf } from "./variant.ts";
+
+/** A file whose times stay younger than the clock's tick is being written to. */
+const LOOKS = 3;
+
+/** Reads inodes that may have equals, in inode order, each once; what is known of one from an earlier run is believed. */
+export class ContentReader {
+  readonly #thread: RelinkThread;
+  readonly #candidates: RecordReader;
+  readonly #places: RecordReader;
+  readonly #hashed: RunSorter;
+
+  constructor(thread: RelinkThread, placesFd: number, key: readonly number[]) {
+    const { sys, files, worker } = thread;
+    this.#thread = thread;
+    this.#candidates = new RecordReader(sys, files.candidatesFd, INODE_WORDS);
+    this.#places = new RecordReader(sys, placesFd, PLACE_WORDS, 4096);
+    const layout = { words: INODE_WORDS, key };
+    this.#hashed = new RunSorter(sys, files.sortFds[worker] as number, layout);
+  }
+
+  finish(): Run[] {
+    return this.#hashed.finish();
+  }
+
+  /** @throws RunFailure, Stopped */
+  run(task: { first: number; count: number; recordsRows: boolean }): void {
+    for (let index = task.first; index < task.first + task.count; index++) {
+      this.#thread.checkStop();
+      const record = this.#hashed.next();
+      record.set(this.#candidates.at(index));
+      const place = this.#places.at(numberAt(record, NAMES_AT_HIGH));
+      const [directory = 0] = place;
+      const name = this.#thread.heap.read(place, 1);
+      let isRead = false;
+      try {
+        isRead = this.#thread.attempt(
+          () => joined(this.#thread.directories.pathOf(directory), name),
+          () => {
+            this.#read(record, this.#thread.directories.open(directory), name);
+            if (task.recordsRows) this.#recordRow(record);
+          },
+        );
+      } finally {
+        if (!isRead) this.#hashed.drop();
+      }
+    }
+    this.#thread.flush();
+  }
+
+  #read(record: Uint32Array, dirFd: number, name: Buffer): void {
+    const { sys, scratch, stat, generations, rules, tally } = this.#thread;
+    const isNamed = isLasting(rules.identity);
+    record[GENERATION] = isNamed ? generations.of(dirFd, scratch.at(name)) : 0;
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = onSource(openQuietly(sys, dirFd, scratch.at(name), flags), "openat");
+    try {
+      const before = this.#lookOld(fd);
+      if (!isStocked(stat, record)) throw changed();
+      this.#refuseOpenForWriting(fd);
+      stat.copyWords(STATX_WORDS, record, 0);
+      const known = isNamed ? this.#known(record) : undefined;
+      const digest = known ?? this.#hash(fd, before);
+      record.set(new Uint32Array(digest.buffer.slice(digest.byteOffset, digest.byteOffset + 32)), DIGEST);
+      this.#addXattrs(record, fd);
+      if (known === undefined) tally.readInodes++;
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  /** A write within the same tick of the clock as the last one leaves no trace in the times: wait until it is over. */
+  #lookOld(fd: number): Moment {
+    const { stat, control } = this.#thread;
+    for (let look = 0; look < LOOKS; look++) {
+      const moment = statOpen(this.#thread, fd, stat);
+      const tickMs = isWhole(moment.mtimeNs) && isWhole(moment.ctimeNs) ? 1000 : 20;
+      const youngest = moment.ctimeNs > moment.mtimeNs ? moment.ctimeNs : moment.mtimeNs;
+      const ageMs = Date.now() - Number(youngest / 1_000_000n);
+      if (ageMs > tickMs || ageMs < -tickMs) return moment;
+      control.sleep(tickMs + 10);
+    }
+    throw unstable();
+  }
+
+  /** Where a lease cannot be had (another's file, a filesystem without them) nobody can tell. */
+  #refuseOpenForWriting(fd: number): void {
+    const { sys } = this.#thread;
+    const result = sys.setLease(fd, F_RDLCK);
+    if (result === -errno.EAGAIN) throw busy();
+    if (result === 0) sys.setLease(fd, F_UNLCK);
+  }
+
+  /** The digest that an earlier run found, if generation, size and mtime are the same still. */
+  #known(record: Uint32Array): Buffer | undefined {
+    const row = this.#thread.session?.known(this.#thread.rules.identity, inoAt(record));
+    if (row === undefined || row.source.generation !== record[GENERATION]) return undefined;
+    const isSame =
+      row.source.sizeBytes === numberAt(record, SIZE_HIGH) && row.source.mtimeNs === timeAt(record, MTIME);
+    return isSame ? Buffer.from(row.ref.subarray(0, 32)) : undefined;
+  }
+
+  #hash(fd: number, before: Moment): Buffer {
+    const { content, stat } = this.#thread;
+    const { sizeBytes } = before;
+    let digest: Buffer | undefined;
+    if (sizeBytes <= SMALL_BYTES) {
+      const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
+      digest = bytes === undefined ? undefined : blake3(bytes);
+    } else digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
+    const after = statOpen(this.#thread, fd, stat);
+    if (digest === undefined || !sameContentMoment(before, after) || before.ctimeNs !== after.ctimeNs)
+      throw unstable();
+    return digest;
+  }
+
+  #addXattrs(record: Uint32Array, fd: number): void {
+    const { rules, xattrs } = this.#thread;
+    record.fill(0, XATTR_VARIANT, XATTR_VARIANT + 2);
+    if (!rules.compared.xattrs) return;
+    const found: readonly Xattr[] = fromSource(() => xattrs.read({ fd }));
+    if (found.length === 0) return;
+    const variant = variantOf(variantRecordOf(record, rules.compared, found));
+    record[XATTR_VARIANT] = variant.readUInt32LE(0);
+    record[XATTR_VARIANT + 1] = variant.readUInt32LE(4);
+  }
+
+  /** So that a run that is stopped need not read the inode again: long runs only, as a row costs more than a small file. */
+  #recordRow(record: Uint32Array): void {
+    const { session, rules, ref } = this.#thread;
+    if (session === undefined || !isLasting(rules.identity)) return;
+    const { compared } = rules;
+    const digest = new Uint8Array(record.slice(DIGEST, DIGEST + 8).buffer);
+    ref.setObject(digest, variantOfRead(record, compared), undefined);
+    const source = sourceStateOf(record);
+    session.record({ identity: rules.identity, source, target: source, ref: ref.bytes });
+  }
+}
+
+export function sourceStateOf(record: Uint32Array): SourceState {
+  return {
+    ino: inoAt(record),
+    generation: record[GENERATION] as number,
+    sizeBytes: numberAt(record, SIZE_HIGH),
+    mtimeNs: timeAt(record, MTIME),
+    ctimeNs: timeAt(record, CTIME),
+  };
+}
+
+/** Whether the open inode is the one that the stock has, as it was. */
+function isStocked(stat: Stat, record: Uint32Array): boolean {
+  return (
+    stat.isRegular &&
+    stat.ino === inoAt(record) &&
+    stat.sizeBytes === numberAt(record, SIZE_HIGH) &&
+    stat.mtimeNs === timeAt(record, MTIME)
+  );
+}
+
+const isWhole = (timeNs: bigint): boolean => timeNs % 1_000_000_000n === 0n;
+
+export function changed(): EntryFailure {
+  return new EntryFailure("CHANGED", "someone changed it meanwhile; it was left alone");
+}
+
+export function busy(): EntryFailure {
+  return new EntryFailure("BUSY", "it is open for writing; it was left alone");
+}

@@ -1,0 +1,114 @@
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR } from "../../sys/constants.ts";
+import { check } from "../../sys/errors.ts";
+import type { Kernel } from "../../sys/files.ts";
+import type { Memory, Sys } from "../../sys/sys.ts";
+import { RunFailure } from "../errors.ts";
+
+/** A scratch file without a name from the start: nothing is left when the run dies. @throws SysError */
+export function openScratch({ sys, scratch }: Kernel, dirFd: number, name: string): number {
+  sys.unlinkat(dirFd, scratch.text(name), 0);
+  const flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
+  const fd = check(sys.openat(dirFd, scratch.text(name), flags, 0o600), "openat", name);
+  check(sys.unlinkat(dirFd, scratch.text(name), 0), "unlinkat", name);
+  return fd;
+}
+
+/** @throws RunFailure: without its stock a run cannot go on */
+export function writeScratch(sys: Sys, fd: number, memory: Memory, sizeBytes: number, offset: number): void {
+  for (let done = 0; done < sizeBytes;) {
+    const result = sys.pwrite(fd, memory.address + done, sizeBytes - done, offset + done);
+    if (result <= 0)
+      throw new RunFailure(
+        "STOCK",
+        "there is no room for the stock of names and inodes; name a directory with room with --index",
+      );
+    done += result;
+  }
+}
+
+const BUFFER_BYTES = 1 << 18;
+
+/** Appends records of words to a file of one writer. */
+export class RecordWriter {
+  readonly #sys: Sys;
+  readonly #fd: number;
+  readonly #words: number;
+  readonly #memory: Memory;
+  readonly #view: Uint32Array;
+  #held = 0;
+  #flushed = 0;
+
+  constructor(sys: Sys, fd: number, words: number) {
+    this.#sys = sys;
+    this.#fd = fd;
+    this.#words = words;
+    const records = Math.max(1, Math.floor(BUFFER_BYTES / (words * 4)));
+    this.#memory = sys.allocate(records * words * 4);
+    this.#view = new Uint32Array(this.#memory.bytes.buffer, this.#memory.bytes.byteOffset, records * words);
+  }
+
+  /** How many records were appended. */
+  get count(): number {
+    return this.#flushed + this.#held;
+  }
+
+  append(record: Uint32Array): void {
+    if ((this.#held + 1) * this.#words > this.#view.length) this.flush();
+    this.#view.set(record, this.#held * this.#words);
+    this.#held++;
+  }
+
+  flush(): void {
+    const bytes = this.#words * 4;
+    writeScratch(this.#sys, this.#fd, this.#memory, this.#held * bytes, this.#flushed * bytes);
+    this.#flushed += this.#held;
+    this.#held = 0;
+  }
+}
+
+/** Reads consecutive records from anywhere in a file; a record is valid until the next call. */
+export class RecordReader {
+  readonly #sys: Sys;
+  readonly #fd: number;
+  readonly #words: number;
+  readonly #memory: Memory;
+  readonly #view: Uint32Array;
+  #first = 0;
+  #held = 0;
+
+  constructor(sys: Sys, fd: number, words: number, bufferBytes = BUFFER_BYTES) {
+    this.#sys = sys;
+    this.#fd = fd;
+    this.#words = words;
+    const records = Math.max(1, Math.floor(bufferBytes / (words * 4)));
+    this.#memory = sys.allocate(records * words * 4);
+    this.#view = new Uint32Array(this.#memory.bytes.buffer, this.#memory.bytes.byteOffset, records * words);
+  }
+
+  /** @throws SysError; a record beyond the end is a bug */
+  at(index: number): Uint32Array {
+    if (index < this.#first || index >= this.#first + this.#held) this.#fill(index);
+    const from = (index - this.#first) * this.#words;
+    return this.#view.subarray(from, from + this.#words);
+  }
+
+  #fill(index: number): void {
+    const bytes = this.#words * 4;
+    let got = 0;
+    while (got < bytes) {
+      const result = check(
+        this.#sys.pread(
+          this.#fd,
+          this.#memory.address + got,
+          this.#memory.bytes.length - got,
+          index * bytes + got,
+        ),
+        "read",
+      );
+      if (result === 0) throw new Error(`the stock has no record ${String(index)}`);
+      got += result;
+    }
+    this.#first = index;
+    this.#held = Math.floor(got / bytes);
+  }
+}

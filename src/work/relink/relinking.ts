@@ -1,0 +1,341 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { RelinkCounters, RelinkPhase } from "../../report/events.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../../sys/constants.ts";
+import { check } from "../../sys/errors.ts";
+import type { Kernel } from "../../sys/files.ts";
+import { Stat } from "../../sys/stat.ts";
+import type { Unit } from "../../tree/snapshots.ts";
+import { Ref, type Store } from "../../../store/store.ts";
+import { forgetBatchLog, writeBatchLog } from "./batch-log.ts";
+import { BatchView, type BatchMemory } from "./batch-memory.ts";
+import { countBatch } from "./batch-result.ts";
+import { BatchPlanner, type KnownObject, type PlannedBatch } from "./batch-planner.ts";
+import {
+  ClassFormer,
+  chooseCandidates,
+  classLayout,
+  gatherInodes,
+  readKey,
+  type ClassDoor,
+} from "./classes.ts";
+import { Directories } from "./directories.ts";
+import { HeapReader } from "./heap.ts";
+import {
+  DIGEST,
+  DIGEST_WORDS,
+  INODE_WORDS,
+  INO_HIGH,
+  INO_LOW,
+  NAMES_AT_HIGH,
+  NAMES_COUNT,
+  PLACE_WORDS,
+  comparedWords,
+  numberAt,
+} from "./layout.ts";
+import type { Failure } from "../messages.ts";
+import type { RelinkRules, RelinkTask, StockFiles } from "./messages.ts";
+import { RecordReader, RecordWriter } from "./record-file.ts";
+import { openSources, type Sources } from "./stock-files.ts";
+import { joined } from "./relink-thread.ts";
+import type { RelinkPool } from "./relink-pool.ts";
+import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
+import { RoomMaker } from "./make-room.ts";
+import { variantOfRead } from "./variant.ts";
+
+/** Inodes to read, or directories of a batch, that are one task. */
+const READ_TASK = 512;
+/** Buffer for records that are not read one after another. */
+const SCATTERED_BYTES = 2048;
+const SEAL_EVERY_MS = 10_000;
+/** A run shorter than this would spend more on rows than the next one could save. */
+const ROWS_AFTER_MS = 5_000;
+/** What the store, its index and a log need at first; with less, names are replaced without it. */
+export const ROOM_BYTES = 32 << 20;
+const NAMES_MOST = 65_536;
+const NAMES_LEAST = 64;
+/** What the log of a batch and its rows take for a name, at most and roughly. */
+const BYTES_A_NAME = 2_048;
+
+export type RelinkingParts = {
+  kernel: Kernel;
+  pool: RelinkPool;
+  files: StockFiles;
+  rules: RelinkRules;
+  rootFd: number;
+  stockFd: number;
+  units: readonly Unit[];
+  full: boolean;
+  /** What is read is recorded from the beginning: the run will be cut short. */
+  recordsAtOnce: boolean;
+  linkLimit: number;
+  /** Where objects are looked for; -1 for none. */
+  objectsFd: number;
+  /** Undefined in a dry run, and until there is room. */
+  store: Store | undefined;
+  /** On a disk without room for a store: to be called once there may be some. */
+  openStore: (() => Promise<Store>) | undefined;
+  failed: (failure: Failure) => void;
+  counters: RelinkCounters;
+  perUnit: { names: Float64Array; freedBytes: Float64Array };
+  freeBytes: () => number;
+  phase: (phase: RelinkPhase, total: number) => void;
+  batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer) => void;
+};
+
+/** Drives a relink through its two passes (docs/design.md, "Relinking"; ADR 8). */
+export class Relinking {
+  readonly #parts: RelinkingParts;
+  readonly #sources: Sources;
+  readonly #heap: HeapReader;
+  readonly #directories: Directories;
+  readonly #stat: Stat;
+  #candidates = 0;
+  #store: Store | undefined;
+  #objectsFd: number;
+  readonly #openStore: (() => Promise<Store>) | undefined;
+
+  constructor(parts: RelinkingParts) {
+    const { kernel, stockFd, files, rootFd, rules } = parts;
+    this.#parts = parts;
+    this.#store = parts.store;
+    this.#objectsFd = parts.objectsFd;
+    this.#openStore = parts.openStore;
+    this.#sources = openSources(kernel, stockFd);
+    this.#heap = new HeapReader(kernel.sys, files.heapFds);
+    const door = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.#heap };
+    this.#directories = new Directories(kernel, door);
+    this.#stat = new Stat(kernel.sys);
+  }
+
+  /** Stock, reading, acting. @returns false: cut short by a stop. @throws RunFailure, SysError */
+  async run(): Promise<boolean> {
+    const { phase, units } = this.#parts;
+    phase("stock", units.length);
+    if (!(await this.#takeStock())) return false;
+    await this.#choose();
+    phase("read", this.#candidates);
+    if (!(await this.#read())) return false;
+    return this.#act(await this.#form());
+  }
+
+  async #takeStock(): Promise<boolean> {
+    const { pool, units } = this.#parts;
+    return pool.run(
+      units.map(({ path, type }, unit): RelinkTask => ({
+        type: "walk",
+        unit,
+        path,
+        directory: -1,
+        isLoose: type === "loose",
+        subdirectories: undefined,
+      })),
+    );
+  }
+
+  /** Names -> inodes -> those that may have an equal, in the order in which they lie on the disk. */
+  async #choose(): Promise<void> {
+    const { kernel, pool, rules, files, counters, full } = this.#parts;
+    const { sys } = kernel;
+    const compared = comparedWords(rules.compared);
+    const key = [...compared, INO_HIGH, INO_LOW];
+    const names = await pool.collect();
+    const inodes = new RunSorter(sys, this.#sources.inodesFd, { words: INODE_WORDS, key });
+    const places = new RecordWriter(sys, this.#sources.placesFd, PLACE_WORDS);
+    const isWanted = (sizeBytes: number): boolean =>
+      sizeBytes >= rules.minSizeBytes && sizeBytes <= rules.maxSizeBytes;
+    const counts = gatherInodes(sys, names, { places, inodes, isWanted });
+    counters.inodes = counts.inodes;
+    counters.bytes = counts.bytes;
+    counters.twiceInodes = counts.twiceInodes;
+    const byIno = { words: INODE_WORDS, key: [INO_HIGH, INO_LOW] };
+    const chosen = new RunSorter(sys, this.#sources.chosenFd, byIno);
+    const byClass = mergeRuns(sys, inodes.finish(), { words: INODE_WORDS, key });
+    counters.aloneInodes = chooseCandidates(byClass, compared, { candidates: chosen, takesAll: full });
+    const candidates = new RecordWriter(sys, files.candidatesFd, INODE_WORDS);
+    for (const inode of mergeRuns(sys, chosen.finish(), byIno)) candidates.append(inode);
+    candidates.flush();
+    this.#candidates = candidates.count;
+  }
+
+  async #read(): Promise<boolean> {
+    const { pool, recordsAtOnce } = this.#parts;
+    const store = this.#store;
+    const started = performance.now();
+    let isSealing = false;
+    const timer = setInterval(() => {
+      if (store === undefined || isSealing) return;
+      isSealing = true;
+      void store.seal().finally(() => (isSealing = false));
+    }, SEAL_EVERY_MS);
+    const placesFd = this.#sources.placesFd;
+    const count = this.#candidates;
+    try {
+      return await pool.run(
+        (function* (): Generator<RelinkTask> {
+          for (let first = 0; first < count; first += READ_TASK) {
+            const recordsRows = recordsAtOnce || performance.now() - started > ROWS_AFTER_MS;
+            yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
+          }
+        })(),
+      );
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  async #form() {
+    const { kernel, pool, rules } = this.#parts;
+    const { sys } = kernel;
+    const key = readKey(comparedWords(rules.compared));
+    const members = new RecordWriter(sys, this.#sources.membersFd, INODE_WORDS);
+    const classes = new RunSorter(sys, this.#sources.classesFd, classLayout);
+    const former = new ClassFormer({ members, classes, door: this.#classDoor() });
+    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), key);
+    return classes.finish();
+  }
+
+  #classDoor(): ClassDoor {
+    const { kernel, rules } = this.#parts;
+    const ref = new Ref(kernel.sys);
+    const places = new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES);
+    const pathOf = (inode: Uint32Array): Buffer => {
+      const first = numberAt(inode, NAMES_AT_HIGH);
+      const paths = Array.from({ length: inode[NAMES_COUNT] as number }, (_, index) => {
+        const place = places.at(first + index).slice();
+        return joined(this.#directories.pathOf(place[0] as number), this.#heap.read(place, 1));
+      });
+      return paths.reduce((least, path) => (path.compare(least) < 0 ? path : least));
+    };
+    return {
+      objectsOf: (member) => {
+        const digest = Buffer.from(member.slice(DIGEST, DIGEST + DIGEST_WORDS).buffer);
+        ref.setObject(digest, variantOfRead(member, rules.compared), undefined);
+        return new Set(
+          this.#objectsOf(ref).map(({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`),
+        );
+      },
+      isPathBefore: (a, b) => pathOf(a).compare(pathOf(b)) < 0,
+    };
+  }
+
+  #objectsOf(ref: Ref): KnownObject[] {
+    const { kernel } = this.#parts;
+    const objectsFd = this.#objectsFd;
+    if (objectsFd < 0) return [];
+    const found: KnownObject[] = [];
+    const stat = this.#stat;
+    for (ref.sibling = 0; ; ref.sibling++) {
+      const { address } = stat;
+      if (kernel.sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, address) < 0) return found;
+      const { inoHigh, inoLow, nlink } = stat;
+      found.push({ sibling: ref.sibling, inoHigh, inoLow, links: nlink });
+    }
+  }
+
+  async #act(runs: readonly Run[]): Promise<boolean> {
+    const { kernel, rules, linkLimit, phase, freeBytes, pool, counters } = this.#parts;
+    phase("link", 0);
+    if (this.#openStore !== undefined && !(await this.#makeRoom(runs, this.#openStore))) return false;
+    const classes = mergeRuns(kernel.sys, runs, classLayout);
+    const planner = new BatchPlanner({
+      sys: kernel.sys,
+      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
+      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
+      heap: this.#heap,
+      compared: rules.compared,
+      linkLimit,
+      objectsOf: (ref) => this.#objectsOf(ref),
+      batchNames: () => Math.max(NAMES_LEAST, Math.min(NAMES_MOST, Math.floor(freeBytes() / BYTES_A_NAME))),
+    });
+    for (const planned of planner.batches(classes)) {
+      counters.siblings += planned.siblings;
+      const isWhole = await this.#carryOut(planned);
+      if (!isWhole || pool.control.isStopped) return false;
+    }
+    return true;
+  }
+
+  /** The numbered order of docs/design.md, "Relinking". In a dry run the batch counts as done. */
+  async #carryOut({ memory }: PlannedBatch): Promise<boolean> {
+    const { counters, perUnit, batchDone } = this.#parts;
+    const store = this.#store;
+    const batch = new BatchView(memory);
+    const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
+    const isWhole = store === undefined || (await this.#change(memory, batch, store));
+    countBatch(batch, { counters, perUnit, isDryRun: store === undefined });
+    batchDone(batch, (id, name) => joined(pathOf(id), name));
+    return isWhole;
+  }
+
+  /**
+   * On a full disk: duplicates give way to the surviving name itself, those first that free most, until there is room
+   * for the store. What was replaced so is found done by the batches that follow, which name the objects.
+   * @returns false: cut short by a stop
+   */
+  async #makeRoom(runs: readonly Run[], openStore: () => Promise<Store>): Promise<boolean> {
+    const { kernel, rootFd, rules, pool, failed, counters, perUnit, freeBytes, linkLimit } = this.#parts;
+    const { sys } = kernel;
+    // What survives must be on the disk before anything gives way to it (P2).
+    check(sys.syncfs(rootFd), "syncfs");
+    const maker = new RoomMaker({
+      ...{ kernel, rootFd, comparesXattrs: rules.compared.xattrs, directories: this.#directories, failed },
+      ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
+      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
+      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
+      replaced: ({ unit }) => {
+        counters.linkedNames++;
+        perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
+      },
+    });
+    for (const isEnough of maker.run(mergeRuns(kernel.sys, runs, classLayout))) {
+      await nextTurn();
+      if (pool.control.isStopped) return false;
+      if (isEnough) break;
+    }
+    // Blocks that were freed wait for the journal.
+    check(sys.syncfs(rootFd), "syncfs");
+    this.#store = await openStore();
+    this.#objectsFd = this.#store.directories.objectsFd;
+    await pool.tellAll({ type: "store", store: this.#store.shared });
+    return true;
+  }
+
+  async #change(memory: BatchMemory, batch: BatchView, store: Store): Promise<boolean> {
+    const { kernel, pool } = this.#parts;
+    const { logFd, objectsFd, tmpFd } = store.directories;
+    const more = { batch: memory, store: { objectsFd, tmpFd } };
+    const on = (type: "prepare" | "replace"): Generator<RelinkTask> =>
+      tasksOf(batch.directoryCount, pool.jobs, (range) => ({ type, ...range, ...more }));
+    await pool.run(
+      tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
+    );
+    if (!(await pool.run(on("prepare")))) return false;
+    writeBatchLog(kernel, logFd, batch, (id) => this.#directories.pathOf(id));
+    await store.seal();
+    const isWhole = await pool.run(on("replace"));
+    forgetBatchLog(kernel, logFd);
+    return isWhole;
+  }
+
+  /** Everything durable, and rows of it in the index. @throws SysError */
+  async seal(): Promise<void> {
+    await this.#store?.seal();
+    await this.#store?.sync();
+  }
+
+  close(): void {
+    const { kernel, files } = this.#parts;
+    this.#directories.close();
+    const fds = [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds];
+    for (const fd of [...fds, ...Object.values(this.#sources)]) kernel.sys.close(fd);
+  }
+}
+
+type Range = { first: number; count: number };
+
+/** As many tasks as keep all threads at work until the end. */
+function* tasksOf(count: number, jobs: number, task: (range: Range) => RelinkTask): Generator<RelinkTask> {
+  const size = Math.max(1, Math.min(READ_TASK, Math.ceil(count / (jobs * 8))));
+  for (let first = 0; first < count; first += size)
+    yield task({ first, count: Math.min(size, count - first) });
+}

@@ -1,0 +1,143 @@
+import {
+  AT_SYMLINK_NOFOLLOW,
+  F_RDLCK,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_RDONLY,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+} from "../../sys/constants.ts";
+import { errno } from "../../sys/errors.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../../sys/files.ts";
+import { Stat } from "../../sys/stat.ts";
+import type { Address } from "../../sys/sys.ts";
+import { EntryFailure, onTarget } from "../errors.ts";
+import { isInode, isState } from "./inode-state.ts";
+import { busy, changed } from "./read-content.ts";
+
+/** Where the inode lies that a name is to lead to. */
+export type LinkFrom = { dirFd: number; name: Address; state: Uint32Array };
+/** `hasXattrs` says of an open inode whether its extended attributes are those that were compared. */
+export type NameToReplace = {
+  dirFd: number;
+  name: Buffer;
+  victim: Uint32Array;
+  hasXattrs: (fd: number) => boolean;
+};
+
+/**
+ * Makes a name lead to another inode, without a moment in which it leads nowhere and without losing what someone else
+ * may just have put there (docs/design.md, "Relinking"). One per thread: the temporary name is its own.
+ */
+export class Replacer {
+  readonly #kernel: Kernel;
+  readonly #tmpFd: number;
+  readonly #tmp: Buffer;
+  readonly #stat: Stat;
+
+  constructor(kernel: Kernel, tmpFd: number, tmp: Buffer) {
+    this.#kernel = kernel;
+    this.#tmpFd = tmpFd;
+    this.#tmp = tmp;
+    this.#stat = new Stat(kernel.sys);
+  }
+
+  /** @throws EntryFailure where the name was left alone; RunFailure */
+  replace(at: NameToReplace, from: LinkFrom): "replaced" | "unchanged" {
+    const { sys, scratch } = this.#kernel;
+    const stat = this.#stat;
+    const looked = sys.statx(at.dirFd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, stat.address);
+    if (looked === -errno.ENOENT) throw changed();
+    onTarget(looked, "statx");
+    if (isInode(stat, from.state)) return "unchanged";
+    if (!isState(stat, at.victim)) throw changed();
+    this.#link(from);
+    const exchanged = this.#exchange(at);
+    if (exchanged < 0) {
+      this.#drop();
+      if (exchanged === -errno.ENOENT) throw changed();
+      onTarget(exchanged, "renameat2");
+    }
+    this.#judge(at, from);
+    return "replaced";
+  }
+
+  /** The temporary name, proven to be the inode that was hashed. */
+  #link(from: LinkFrom): void {
+    const { sys, scratch } = this.#kernel;
+    const result = sys.linkat(from.dirFd, from.name, this.#tmpFd, scratch.at(this.#tmp), 0);
+    if (result === -errno.EMLINK) throw new EntryFailure("EMLINK", "the filesystem's link limit is reached");
+    onTarget(result, "linkat");
+    const stat = this.#stat;
+    onTarget(sys.statx(this.#tmpFd, scratch.at(this.#tmp), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
+    if (isState(stat, from.state)) return;
+    this.#drop();
+    throw new EntryFailure("CHANGED", "the file that its equals were to share was changed meanwhile");
+  }
+
+  #exchange({ dirFd, name }: NameToReplace): number {
+    const { sys, scratch } = this.#kernel;
+    return sys.renameat2(this.#tmpFd, scratch.at(this.#tmp), dirFd, scratch.at(name), RENAME_EXCHANGE);
+  }
+
+  /** Looks at what came out. The lease comes first: who has it open now may write before the look, or after it. */
+  #judge(at: NameToReplace, from: LinkFrom): void {
+    const { sys, scratch } = this.#kernel;
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = openQuietly(sys, this.#tmpFd, scratch.at(this.#tmp), flags);
+    try {
+      const refusal = fd < 0 ? changed() : this.#refusal(fd, at);
+      if (refusal === undefined) this.#drop();
+      else {
+        this.#putBack(at, from.state);
+        throw refusal;
+      }
+    } finally {
+      if (fd >= 0) sys.close(fd);
+    }
+  }
+
+  #refusal(fd: number, { victim, hasXattrs }: NameToReplace): EntryFailure | undefined {
+    const { sys } = this.#kernel;
+    if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) return busy();
+    const isSame = isState(statDescriptor(this.#kernel, fd, this.#stat), victim) && hasXattrs(fd);
+    return isSame ? undefined : changed();
+  }
+
+  /**
+   * Exchanges back until what comes out is what was put there last: anything else is newer, and stays. Where the name
+   * is gone by now, what was taken out gets it again.
+   */
+  #putBack(at: NameToReplace, placed: Uint32Array): void {
+    const { sys, scratch } = this.#kernel;
+    let expected: Uint32Array = placed;
+    for (;;) {
+      const held = this.#inodeHeld();
+      const result = this.#exchange(at);
+      if (result === -errno.ENOENT) {
+        const name = scratch.at(at.name);
+        const renamed = sys.renameat2(this.#tmpFd, scratch.at(this.#tmp), at.dirFd, name, RENAME_NOREPLACE);
+        if (renamed === -errno.EEXIST) continue;
+        onTarget(renamed, "renameat2");
+        return;
+      }
+      onTarget(result, "renameat2");
+      this.#inodeHeld();
+      if (isInode(this.#stat, expected)) break;
+      expected = held;
+    }
+    this.#drop();
+  }
+
+  #inodeHeld(): Uint32Array {
+    const { sys, scratch } = this.#kernel;
+    const stat = this.#stat;
+    onTarget(sys.statx(this.#tmpFd, scratch.at(this.#tmp), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
+    return Uint32Array.of(stat.inoHigh, stat.inoLow);
+  }
+
+  #drop(): void {
+    const { sys, scratch } = this.#kernel;
+    onTarget(sys.unlinkat(this.#tmpFd, scratch.at(this.#tmp), 0), "unlinkat");
+  }
+}

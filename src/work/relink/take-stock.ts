@@ -1,0 +1,213 @@
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN } from "../../sys/constants.ts";
+import { errno } from "../../sys/errors.ts";
+import type { Address } from "../../sys/sys.ts";
+import { STORE_NAME } from "../../../store/store.ts";
+import { filterFrom, type Filter } from "../../tree/filter.ts";
+import { Listing } from "../../tree/listing.ts";
+import { openBelow } from "../../tree/path.ts";
+import { onSource } from "../errors.ts";
+import { pathOf, type Located } from "../frame.ts";
+import { openSource } from "../source-file.ts";
+import { DirectoryWriter } from "./directories.ts";
+import { HeapWriter } from "./heap.ts";
+import {
+  INO_HIGH,
+  INO_LOW,
+  NAME_DIRECTORY,
+  NAME_LENGTH,
+  NAME_UNIT,
+  NAME_WORDS,
+  STATX_WORDS,
+} from "./layout.ts";
+import type { WalkTask } from "./messages.ts";
+import type { RelinkThread } from "./relink-thread.ts";
+import { RunSorter, type Run } from "./sorter.ts";
+
+/** A directory that a thread is in. */
+type Frame = Located & {
+  fd: number;
+  id: number;
+  isLoose: boolean;
+  isListed: boolean;
+  subdirectories: Buffer[];
+};
+
+/** A name in the listing's buffer. */
+type Seen = { address: Address; name: Buffer; inoLow: number; inoHigh: number };
+
+const STORE_BYTES = Buffer.from(STORE_NAME);
+const LOST_AND_FOUND = Buffer.from("lost+found");
+
+/** Pass 1: walks subtrees depth-first, and writes down each name of a regular file with the state of its inode. */
+export class StockTaker {
+  readonly #thread: RelinkThread;
+  readonly #listing: Listing;
+  readonly #heap: HeapWriter;
+  readonly #directories: DirectoryWriter;
+  readonly #names: RunSorter;
+  readonly #filter: Filter | undefined;
+  readonly #mountPoints: ReadonlySet<string>;
+  #unit = 0;
+
+  constructor(thread: RelinkThread) {
+    const { sys, files, worker, rules } = thread;
+    this.#thread = thread;
+    this.#listing = new Listing(sys);
+    this.#heap = new HeapWriter(sys, files.heapFds[worker] as number, worker);
+    this.#directories = new DirectoryWriter(thread, files.directoriesFd);
+    const layout = { words: NAME_WORDS, key: [INO_HIGH, INO_LOW] };
+    this.#names = new RunSorter(sys, files.sortFds[worker] as number, layout);
+    this.#filter = rules.filter === undefined ? undefined : filterFrom(rules.filter);
+    this.#mountPoints = new Set(rules.mountPoints);
+  }
+
+  /** What this thread met, sorted by inode. */
+  finish(): Run[] {
+    this.#heap.flush();
+    return this.#names.finish();
+  }
+
+  /** @throws RunFailure, Stopped */
+  run(task: WalkTask): void {
+    this.#unit = task.unit;
+    const stack: Frame[] = [];
+    try {
+      this.#thread.attempt(
+        () => task.path,
+        () => {
+          const first = this.#firstFrame(task);
+          if (first !== undefined) stack.push(first);
+        },
+      );
+      while (stack.length > 0) this.#step(stack);
+    } finally {
+      for (const { fd } of stack) this.#thread.sys.close(fd);
+    }
+  }
+
+  #firstFrame({ path, directory, isLoose, subdirectories }: WalkTask): Frame | undefined {
+    const fd = onSource(openBelow(this.#thread, this.#thread.rootFd, path), "openat");
+    const place = { parent: undefined, name: path };
+    if (subdirectories === undefined) return this.#enter({ ...place, fd, isLoose }, -1);
+    return { ...place, fd, id: directory, isLoose, isListed: true, subdirectories };
+  }
+
+  /** Takes the directory down; undefined where it is another filesystem's. The descriptor is closed then. */
+  #enter(opened: Pick<Frame, "parent" | "name" | "fd" | "isLoose">, parent: number): Frame | undefined {
+    const { sys, scratch, stat, rules, tally, control } = this.#thread;
+    onSource(sys.statx(opened.fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    const isMounted = this.#mountPoints.size > 0 && this.#mountPoints.has(pathOf(opened).toString("latin1"));
+    if (stat.device !== rules.device || isMounted) {
+      if (!rules.oneFileSystem) tally.foreignDirectories++;
+      sys.close(opened.fd);
+      return undefined;
+    }
+    const id = control.nextSerial();
+    this.#directories.put(id, { parent, name: opened.name, stat }, this.#heap);
+    return { ...opened, id, isListed: false, subdirectories: [] };
+  }
+
+  #step(stack: Frame[]): void {
+    const frame = stack.at(-1) as Frame;
+    if (!frame.isListed) {
+      this.#thread.checkStop();
+      frame.isListed = true;
+      this.#thread.attempt(
+        () => pathOf(frame),
+        () => {
+          this.#list(frame);
+        },
+      );
+      this.#thread.flush();
+    }
+    this.#giveAway(stack);
+    const name = frame.subdirectories.pop();
+    const child = name === undefined ? undefined : this.#descend(frame, name);
+    if (frame.subdirectories.length === 0) {
+      stack.pop();
+      this.#thread.sys.close(frame.fd);
+    }
+    if (child !== undefined) stack.push(child);
+  }
+
+  /** An idle thread gets half of what is left at the shallowest level that has anything left. */
+  #giveAway(stack: Frame[]): void {
+    const frame = stack.find(({ subdirectories }) => subdirectories.length > 1);
+    if (frame === undefined || !this.#thread.control.takeWish()) return;
+    const subdirectories = frame.subdirectories.splice(0, frame.subdirectories.length >> 1);
+    const task = { type: "walk", unit: this.#unit, path: pathOf(frame), directory: frame.id } as const;
+    this.#thread.give({ type: "given", task: { ...task, isLoose: false, subdirectories } });
+  }
+
+  #descend(frame: Frame, name: Buffer): Frame | undefined {
+    let child: Frame | undefined;
+    this.#thread.attempt(
+      () => pathOf(frame, name),
+      () => {
+        const fd = openSource(this.#thread, frame.fd, name, this.#thread.sys.O_DIRECTORY);
+        child = this.#enter({ parent: frame, name, fd, isLoose: false }, frame.id);
+      },
+    );
+    return child;
+  }
+
+  /** In inode order within what one call returns: on spinning disks that is the order in which inodes lie. */
+  #list(frame: Frame): void {
+    const listing = this.#listing;
+    while (onSource(listing.read(frame.fd), "getdents64") > 0) {
+      const seen: Seen[] = [];
+      while (listing.next()) this.#readEntry(frame, seen);
+      seen.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
+      for (const entry of seen) this.#takeDown(frame, entry);
+    }
+  }
+
+  #readEntry(frame: Frame, seen: Seen[]): void {
+    const listing = this.#listing;
+    const { tally } = this.#thread;
+    const name = listing.copyName();
+    const type = listing.type === DT_UNKNOWN ? this.#typeOf(frame, listing.nameAddress) : listing.type;
+    if (!this.#isTaken(frame, name, type)) return;
+    if (type === DT_DIR) {
+      if (frame.isLoose) return;
+      tally.names++;
+      tally.directories++;
+      frame.subdirectories.push(name);
+      return;
+    }
+    tally.names++;
+    if (type !== DT_REG) return;
+    seen.push({ address: listing.nameAddress, name, inoLow: listing.inoLow, inoHigh: listing.inoHigh });
+  }
+
+  #typeOf(frame: Frame, name: Address): number {
+    const { sys, stat } = this.#thread;
+    if (sys.statx(frame.fd, name, AT_SYMLINK_NOFOLLOW, stat.address) < 0) return DT_UNKNOWN;
+    return stat.isDirectory ? DT_DIR : stat.isRegular ? DT_REG : DT_UNKNOWN;
+  }
+
+  #isTaken(frame: Frame, name: Buffer, type: number): boolean {
+    const isTop = frame.parent === undefined && frame.name.length === 0;
+    // mkfs made it for root alone; what fsck put into it waits for a person.
+    if (isTop && (name.equals(STORE_BYTES) || name.equals(LOST_AND_FOUND))) return false;
+    if (this.#filter === undefined) return true;
+    return this.#filter.takes(pathOf(frame, name), type === DT_DIR ? "directory" : "other");
+  }
+
+  #takeDown(frame: Frame, { address, name }: Seen): void {
+    const { sys, stat, rules } = this.#thread;
+    const statted = sys.statx(frame.fd, address, AT_SYMLINK_NOFOLLOW, stat.address);
+    if (statted === -errno.ENOENT) return;
+    this.#thread.attempt(
+      () => pathOf(frame, name),
+      () => onSource(statted, "statx"),
+    );
+    // A file mounted over another, or one that became something else by now.
+    if (statted < 0 || !stat.isRegular || stat.sizeBytes === 0 || stat.device !== rules.device) return;
+    const record = this.#names.next();
+    stat.copyWords(STATX_WORDS, record, 0);
+    record[NAME_DIRECTORY] = frame.id;
+    this.#heap.append(name, record, NAME_LENGTH);
+    record[NAME_UNIT] = this.#unit;
+  }
+}

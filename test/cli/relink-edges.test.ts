@@ -1,0 +1,202 @@
+import { execFileSync, spawn } from "node:child_process";
+import { chmodSync, linkSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { dedupe, startDedupe } from "../support/dedupe.ts";
+import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { makeInflatedRoot } from "../support/inflated-root.ts";
+import { makeManyNames } from "../support/many-names.ts";
+import { compareTrees } from "../support/oracle.ts";
+import { healedDifferences, relink, relinkWell } from "../support/relink.ts";
+import { brokenNames } from "../support/relink-sweep.ts";
+import { repositoryRoot } from "../support/repository-root.ts";
+import { directory, file, makeTree } from "../support/tree.ts";
+
+const MIB = 2 ** 20;
+const long = process.env["DEDUPE_TESTS_LONG"] === "1";
+
+async function withInflated(
+  test: (roots: { root: string; original: string; mount: string }) => void | Promise<void>,
+): Promise<void> {
+  await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (mount) => {
+    const [root, original] = [join(mount, "root"), join(mount, "original")];
+    makeInflatedRoot(root, original);
+    await test({ root, original, mount });
+  });
+}
+
+describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
+  it("frees nothing by an inode with a name outside the root, and says so", async () => {
+    await withInflated(({ root, original, mount }) => {
+      linkSync(join(root, "daily.0/large"), join(mount, "outside"));
+      const { blocks } = lstatSync(join(root, "daily.0/large"));
+      const foreseen = relinkWell("-n", root).summary;
+      const { summary } = relinkWell(root);
+      expect(summary).toMatchObject({ outsideInodes: 1, mergedInodes: 7, linkedNames: 8 });
+      expect(foreseen).toMatchObject({ outsideInodes: 1, mergedInodes: 7, freedBytes: summary.freedBytes });
+      expect(summary.freedBytes).toBeLessThan(2 * blocks * 512);
+      expect(lstatSync(join(mount, "outside")).nlink).toBe(1);
+      expect(healedDifferences(original, root)).toEqual([]);
+    });
+  });
+
+  it("leaves a directory that is mounted a second time alone, and what lies on another filesystem", async () => {
+    await withInflated(async ({ root, original }) => {
+      await withFilesystem({ type: "tmpfs", sizeBytes: 16 * MIB }, (other) => {
+        const points = [join(root, "daily.0/twice"), join(root, "daily.0/other")];
+        for (const point of points) mkdirSync(point);
+        execFileSync("mount", ["--bind", join(root, "daily.1/docs"), points[0]!]);
+        execFileSync("mount", ["--bind", other, points[1]!]);
+        try {
+          execFileSync("cp", ["-a", join(root, "daily.0/own"), other]);
+          const { summary } = relinkWell(root);
+          expect(summary).toMatchObject({ foreignDirectories: 2, twiceInodes: 0, linkedNames: 8 });
+          expect(relinkWell("-x", root).summary).toMatchObject({ foreignDirectories: 0 });
+        } finally {
+          for (const point of points) execFileSync("umount", [point]);
+        }
+        const found = brokenNames(original, root);
+        expect(found.map(({ path }) => path)).toEqual(["daily.0/other", "daily.0/twice"]);
+      });
+    });
+  });
+
+  it("keeps apart from their equals the names beyond the link limit, without copying", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      mkdirSync(root);
+      for (const part of ["a", "b", "c"])
+        makeManyNames(join(root, part), { kind: "file", snapshots: 5, namesInEach: 5000 });
+      execFileSync("find", [root, "-exec", "touch", "-d", "2024-01-01", "{}", "+"]);
+      const foreseen = relinkWell("-n", root).summary;
+      const { summary } = relinkWell(root);
+      expect(summary).toMatchObject({ siblings: 1, mergedInodes: 1, linkedNames: 25_000, linkLimit: 65_000 });
+      expect(foreseen).toMatchObject({ siblings: 1, mergedInodes: 1, linkedNames: 25_000 });
+      expect(relinkWell(root).summary).toMatchObject({ linkedNames: 0, siblings: 0 });
+    });
+  });
+
+  it("of an ordinary user lists what may not be changed, and changes no mode", async () => {
+    await withInflated(({ root, original, mount }) => {
+      for (const path of [join(mount, ".."), mount, root]) chmodSync(path, 0o755);
+      execFileSync("chown", ["-R", "1000:1000", root, original]);
+      execFileSync("chmod", ["u-w", join(root, "daily.0/docs/deep")]);
+      const { code, out } = dedupe(["relink", "--json", root], { uid: 1000, gid: 1000 });
+      expect(code).toBe(3);
+      const failures = out.split("\n").filter((line) => line.includes('"failure"'));
+      expect(failures).toHaveLength(1);
+      expect(failures[0]).toMatch(/"path":"daily\.0\/docs\/deep\/same","code":"EACCES"/);
+      execFileSync("chmod", ["u-w", join(original, "daily.0/docs/deep")]);
+      const found = healedDifferences(original, root).filter(({ class: kind }) => kind !== "group-split");
+      expect(found).toEqual([]);
+    });
+  });
+
+  it("merges only what is in the range of sizes, and what the filters leave", async () => {
+    await withInflated(({ root, original }) => {
+      const { summary } = relinkWell("--min-size", "1M", "--exclude", "/daily.2/", root);
+      expect(summary).toMatchObject({ linkedNames: 1, mergedInodes: 1 });
+      expect(brokenNames(original, root)).toEqual([]);
+      expect(relinkWell(root).summary).toMatchObject({ linkedNames: 7 });
+      expect(healedDifferences(original, root)).toEqual([]);
+    });
+  });
+
+  it("merges what differs in an attribute that is to be ignored, and refuses other rules later", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 256 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      mkdirSync(root);
+      makeTree(root, {
+        "daily.0/a": file("same\n", { mtimeNs: 1_600_000_000_000_000_000n }),
+        "daily.1/a": file("same\n", { mtimeNs: 1_600_000_001_000_000_000n }),
+        "daily.1": directory(),
+      });
+      expect(relinkWell("-n", root).summary.linkedNames).toBe(0);
+      expect(relinkWell("--ignore-time", root).summary.linkedNames).toBe(1);
+      expect(dedupe(["relink", root]).err).toMatch(/the store was made with/);
+    });
+  });
+
+  it("reads every file with --full, and gives each its name in the store", async () => {
+    await withInflated(({ root }) => {
+      expect(relinkWell(root).summary).toMatchObject({ aloneInodes: 0, objects: 7 });
+      const { summary } = relinkWell("--full", root);
+      expect(summary).toMatchObject({ readInodes: 0, objects: 0, linkedNames: 0 });
+    });
+  });
+
+  it(
+    "stops at the time limit, says so, and goes on without reading again",
+    { timeout: 120_000 },
+    async () => {
+      await withInflated(({ root, original }) => {
+        const stopped = relink("--time-limit", "1s", "--bwlimit", "500", root);
+        expect(stopped.code).toBe(0);
+        expect(stopped.summary).toMatchObject({ outcome: "stopped", timeLimit: true });
+        expect(brokenNames(original, root)).toEqual([]);
+        const { summary } = relinkWell(root);
+        expect(stopped.summary.readInodes).toBeGreaterThan(0);
+        expect(summary.readInodes + stopped.summary.readInodes).toBe(15);
+        expect(summary.linkedNames).toBe(8);
+        expect(healedDifferences(original, root)).toEqual([]);
+      });
+    },
+  );
+
+  it("stops at a signal, and the next run goes on", async () => {
+    await withInflated(async ({ root, original }) => {
+      const run = startDedupe(["relink", "--json", "--bwlimit", "500", root]);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      run.process.kill("SIGTERM");
+      expect((await run.ended).code).toBe(143);
+      expect(brokenNames(original, root)).toEqual([]);
+      relinkWell(root);
+      expect(healedDifferences(original, root)).toEqual([]);
+    });
+  });
+
+  it("goes on safely while another process reads names all the time", { timeout: 300_000 }, async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (mount) => {
+      const [root, original] = [join(mount, "root"), join(mount, "original")];
+      mkdirSync(root);
+      const files = long ? 2000 : 300;
+      for (let day = 0; day < 3; day++)
+        makeTree(
+          root,
+          Object.fromEntries(
+            Array.from({ length: files }, (_, index) => [
+              `daily.${String(day)}/d${String(index % 10)}/f${String(index)}`,
+              file(`content of file ${String(index)}\n`.repeat(1 + (index % 50))),
+            ]),
+          ),
+        );
+      execFileSync("cp", ["-a", root, original]);
+      const reader = await startReader(root);
+      relinkWell(root);
+      expect(await reader.stop()).toMatch(/^[1-9]\d* reads, 0 bad$/);
+      expect(compareTrees(original, root, { mergedOk: true })).toEqual([]);
+      expect(readdirSync(join(root, ".dedupe/tmp"))).toEqual([]);
+    });
+  });
+});
+
+/** A process that opens and reads names until it is told to stop; it says how many, and how many were wrong. */
+async function startReader(root: string): Promise<{ stop(): Promise<string> }> {
+  const script = join(repositoryRoot, "test/support/reader.py");
+  const reader = spawn("python3", ["-B", script, root], { stdio: ["pipe", "pipe", "inherit"] });
+  let out = "";
+  await new Promise<void>((resolve) =>
+    reader.stdout.on("data", (part: Buffer) => {
+      out += part.toString();
+      resolve();
+    }),
+  );
+  const ended = new Promise((resolve) => reader.on("close", resolve));
+  return {
+    stop: async () => {
+      reader.stdin.end();
+      await ended;
+      return out.split("\n")[1] ?? "";
+    },
+  };
+}

@@ -1,0 +1,68 @@
+import { execFileSync } from "node:child_process";
+import { closeSync, mkdirSync, openSync, statfsSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { requireFilesystem, withFilesystem, type FilesystemType } from "../support/filesystem.ts";
+import { compareTrees } from "../support/oracle.ts";
+import { relinkWell } from "../support/relink.ts";
+
+const MIB = 2 ** 20;
+const long = process.env["DEDUPE_TESTS_LONG"] === "1";
+const types: FilesystemType[] = long ? ["ext4", "ext3", "xfs"] : ["ext4"];
+
+describe("a disk without a free block", () => {
+  for (const type of types) {
+    it.skipIf(!requireFilesystem(type))(`of type ${type} is healed`, { timeout: 300_000 }, async () => {
+      await withFilesystem({ type: "tmpfs", sizeBytes: 1024 * MIB }, async (elsewhere) => {
+        const original = join(elsewhere, "original");
+        makeSnapshots(original);
+        const sizeBytes = (type === "xfs" ? 320 : 160) * MIB;
+        await withFilesystem({ type, sizeBytes }, (mount) => {
+          const root = join(mount, "root");
+          execFileSync("rsync", ["-a", `${original}/`, `${root}/`]);
+          execFileSync("touch", ["-r", original, root]);
+          fill(join(mount, "ballast"));
+          expect(statfsSync(mount).bavail).toBeLessThan(16);
+          const { summary, events } = relinkWell(root);
+          expect(events.filter(({ code }) => code === "FULL")).toHaveLength(1);
+          expect(compareTrees(original, root, { mergedOk: true })).toEqual([]);
+          expect(summary).toMatchObject({ inodes: 4 * 240, mergedInodes: 3 * 240, linkedNames: 3 * 240 });
+          expect(statfsSync(mount).bfree * statfsSync(mount).bsize).toBeGreaterThan(summary.freedBytes * 0.8);
+          // The objects have come as well: another run has nothing to do.
+          expect(relinkWell(root).summary).toMatchObject({ linkedNames: 0, objects: 0, freedBytes: 0 });
+        });
+      });
+    });
+  }
+});
+
+/** Four snapshots, each a full copy: 40 large files and 200 small ones. */
+function makeSnapshots(root: string): void {
+  const first = join(root, "daily.0");
+  for (const folder of ["large", "small"]) mkdirSync(join(first, folder), { recursive: true });
+  const write = (path: string, bytes: number, seed: number): void => {
+    const fd = openSync(path, "w");
+    writeSync(fd, Buffer.alloc(bytes, `${String(seed)} of a kind\n`));
+    closeSync(fd);
+  };
+  for (let seed = 0; seed < 40; seed++) write(join(first, "large", String(seed)), 500_000 + seed, seed);
+  for (let seed = 0; seed < 200; seed++) write(join(first, "small", String(seed)), 3000 + seed, seed);
+  execFileSync("find", [root, "-exec", "touch", "-d", "2024-01-01 00:00:00", "{}", "+"]);
+  for (const day of [1, 2, 3]) execFileSync("cp", ["-a", first, join(root, `daily.${day}`)]);
+  execFileSync("touch", ["-d", "2024-01-01 00:00:00", root]);
+}
+
+/** To the last block. */
+function fill(path: string): void {
+  const fd = openSync(path, "w");
+  for (let size = MIB; size >= 1024;) {
+    try {
+      writeSync(fd, Buffer.alloc(size, 1));
+    } catch {
+      execFileSync("sync", ["-f", path]);
+      size /= 2;
+    }
+  }
+  closeSync(fd);
+  execFileSync("sync", ["-f", path]);
+}

@@ -1,0 +1,39 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { requireFilesystem } from "../support/filesystem.ts";
+import { openRelinkSweep, type RelinkSweep } from "../support/relink-sweep.ts";
+import { everyNth } from "../support/sweep.ts";
+
+const long = process.env["DEDUPE_TESTS_LONG"] === "1";
+/* Long, every call. */
+const most = long ? Infinity : 9;
+const errnos = long
+  ? (["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT"] as const)
+  : (["EIO"] as const);
+
+describe.skipIf(!requireFilesystem("ext4"))("a relink", () => {
+  let sweep: RelinkSweep;
+  beforeAll(async () => {
+    sweep = await openRelinkSweep();
+  });
+  afterAll(() => {
+    sweep.close();
+  });
+
+  it(
+    "killed at call N leaves every name readable, and the next run finishes with the directories' times as they were",
+    { timeout: 3_600_000 },
+    async () => {
+      const stride = Math.max(1, Math.ceil(sweep.calls / most));
+      const faults = everyNth(sweep.calls, stride, Math.ceil(stride / 2));
+      expect(await sweep.run(faults.map((at) => ({ at, errno: "KILL" }) as const))).toEqual([]);
+    },
+  );
+
+  it.each(errnos)(
+    "whose call N fails with %s loses nothing, and the next run finishes",
+    { timeout: 3_600_000 },
+    async (errno) => {
+      expect(await sweep.run(everyNth(sweep.calls, long ? 3 : 149).map((at) => ({ at, errno })))).toEqual([]);
+    },
+  );
+});
