@@ -16,6 +16,7 @@ import type { CommandContext, StopReason } from "./context.ts";
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import {
+  countSnapshots,
   migrationListener,
   openKernel,
   planSource,
@@ -127,7 +128,7 @@ async function survey(run: DryRun, started: number): Promise<Summary> {
     peakRssAnonBytes: rssAnonBytes(kernel),
   };
   const counters = (): Counters => ({ ...zeroCounters(), ...survey.counters(), failures: tally.failures });
-  context.reporter.emit({ type: "plan", snapshots: plan.units.length });
+  context.reporter.emit({ type: "plan", snapshots: countSnapshots(plan) });
   const stopProgress = reportProgress(run, tally, counters);
   const { ending, result } = await goThrough(run, survey, tally);
   stopProgress();

@@ -173,24 +173,35 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   };
 }
 
+/** What the user counts: loose names are a unit of the work, and no snapshot. */
+export function countSnapshots({ units }: UnitPlan): number {
+  return units.filter(({ type }) => type !== "loose").length;
+}
+
 export function migrationListener(
   { plan, context }: Pick<Parts, "plan" | "context">,
   tally: Tally,
 ): MigrationListener {
   const { reporter } = context;
-  const total = plan.units.length;
+  const total = countSnapshots(plan);
   const pathOf = (unit: number): Buffer => plan.units[unit]?.path ?? Buffer.alloc(0);
+  const isLoose = (unit: number): boolean => plan.units[unit]?.type === "loose";
   return {
     begun: (unit) => {
-      tally.current = pathOf(unit);
+      if (!isLoose(unit)) tally.current = pathOf(unit);
     },
     unit: ({ unit, state, names, failures }) => {
+      if (state !== "incomplete") tally.whole.add(unit);
+      const path = pathOf(unit);
+      if (isLoose(unit)) {
+        if (names > 0 || failures > 0) reporter.emit({ type: "loose", path, state, names, failures });
+        return;
+      }
       tally.done++;
       tally.states[state]++;
-      if (state !== "incomplete") tally.whole.add(unit);
       reporter.emit({
         type: "snapshot",
-        path: pathOf(unit),
+        path,
         state,
         index: tally.done,
         total,
@@ -235,7 +246,7 @@ export function reportProgress(
       type: "progress",
       counters: counters(),
       snapshotsDone: tally.done,
-      snapshotsTotal: plan.units.length,
+      snapshotsTotal: countSnapshots(plan),
       snapshot: tally.current,
       elapsedMs: performance.now() - started,
     });

@@ -1,7 +1,7 @@
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
 import type { RunOutcome, Summary } from "../report/events.ts";
 import type { StopSignal } from "./context.ts";
-import type { MigrateRun } from "./migrate-run.ts";
+import { countSnapshots, type MigrateRun } from "./migrate-run.ts";
 
 /** What ended the run early: a signal, or a failure of the target or source as a whole. */
 export type Ending =
@@ -17,6 +17,7 @@ export type Summarised = Pick<MigrateRun, "options" | "plan" | "tally" | "counte
 export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: number }): Summary {
   const { options, plan, tally, traits } = run;
   const { states } = tally;
+  const total = countSnapshots(plan);
   const counters = run.counters();
   const outcome = outcomeOf(run, end.ending);
   const reached = states.new + states.updated + states.unchanged + states.incomplete;
@@ -29,7 +30,7 @@ export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: num
     dryRun: options.dryRun,
     source: options.source,
     target: options.target,
-    snapshots: { total: plan.units.length, ...states, pending: plan.units.length - reached },
+    snapshots: { total, ...states, pending: total - reached },
     linkLimit: traits.linkLimit,
     elapsedMs: end.elapsedMs,
     peakRssAnonBytes: tally.peakRssAnonBytes,

@@ -3,7 +3,7 @@ import type { Summary } from "../report/events.ts";
 import type { CommandContext, StopReason } from "./context.ts";
 import { dryRun } from "./migrate-dry-run.ts";
 import { finishInterruptedRemoval, removeSource } from "./migrate-remove.ts";
-import { openRun, type MigrateRun } from "./migrate-run.ts";
+import { countSnapshots, openRun, type MigrateRun } from "./migrate-run.ts";
 import { summarise, type Ending } from "./migrate-summary.ts";
 import { preflightRefusal } from "./preflight.ts";
 
@@ -32,7 +32,7 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
 
 /** Builds and publishes every unit, then the containers' metadata, then makes it all durable. */
 async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Promise<Ending> {
-  reporter.emit({ type: "plan", snapshots: run.plan.units.length });
+  reporter.emit({ type: "plan", snapshots: countSnapshots(run.plan) });
   const stopProgress = run.reportProgress();
   const onStop = (): void => {
     run.pool.control.stop();

@@ -18,6 +18,8 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return planLine(event);
     case "snapshot":
       return snapshotLine(event, dryRun);
+    case "loose":
+      return looseLine(event, dryRun);
     case "relinked":
       return relinkedLine(event, dryRun);
     case "entry":
@@ -72,7 +74,15 @@ function snapshotLine(event: Of<"snapshot">, dryRun: boolean): string {
   return parts.filter((part) => part !== "").join("  ");
 }
 
-function snapshotNote({ state, failures }: Of<"snapshot">, dryRun: boolean): string {
+function looseLine(event: Of<"loose">, dryRun: boolean): string {
+  const { path, names } = event;
+  const where = path.length === 0 ? "beside the snapshots" : `beside the snapshots of ${formatPath(path)}`;
+  return [where, formatQuantity(names, "name"), snapshotNote(event, dryRun)]
+    .filter((part) => part !== "")
+    .join("  ");
+}
+
+function snapshotNote({ state, failures }: Of<"snapshot"> | Of<"loose">, dryRun: boolean): string {
   switch (state) {
     case "new":
       return dryRun ? "would be made" : "";

@@ -52,7 +52,7 @@ export type Summary = Counters & {
   dryRun: boolean;
   source: string;
   target: string;
-  /** Units of publication (snapshots and loose entries of the root) by what became of them. */
+  /** Snapshots, and other directories beside them, by what became of them. */
   snapshots: {
     total: number;
     new: number;
@@ -204,6 +204,8 @@ export type Event =
       names: number;
       failures: number;
     }
+  /** The names of a container that are in no snapshot, if it has any. */
+  | { type: "loose"; path: Buffer; state: SnapshotState; names: number; failures: number }
   /** Emitted every 200 ms or so; `snapshot` is the unit most recently begun. */
   | {
       type: "progress";

@@ -63,6 +63,8 @@ function createShow(view: HumanView): (event: Shown) => void {
   const failures = createFailureList(err);
   let dryRun = false;
   return (event) => {
+    if (event.type === "error" || event.type === "summary") view.progress?.stop();
+    if (event.type === "start") dryRun = event.dryRun;
     switch (event.type) {
       case "failure":
         failures.add(event);
@@ -75,12 +77,10 @@ function createShow(view: HumanView): (event: Shown) => void {
         (event.level === "info" || view.quiet ? out : err)(eventLine(event, dryRun));
         break;
       case "error":
-        view.progress?.stop();
         // The composition root prints a bug, with its stack.
         if (event.code !== "bug") errorLines(event).forEach(err);
         break;
       case "summary":
-        view.progress?.stop();
         failures.close(view.logFile);
         closingReport(event, failures.reasons).forEach(out);
         closingErrors(event, view.quiet).forEach(err);
@@ -88,8 +88,8 @@ function createShow(view: HumanView): (event: Shown) => void {
       case "start":
       case "plan":
       case "snapshot":
+      case "loose":
       case "relinked":
-        if (event.type === "start") dryRun = event.dryRun;
         out(eventLine(event, dryRun));
     }
   };

@@ -93,6 +93,7 @@ function createLog(print: Print): (event: Event) => void {
       case "notice":
       case "plan":
       case "snapshot":
+      case "loose":
       case "relinked":
       case "entry":
         print(eventLine(event, dryRun));

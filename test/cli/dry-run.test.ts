@@ -99,7 +99,7 @@ const figures = (summary: Summary) => {
 /** What became of each snapshot and what failed, in an order of their own. */
 const outcomes = (events: readonly JsonEvent[]) =>
   events
-    .filter(({ type }) => type === "snapshot" || type === "failure")
+    .filter(({ type }) => type === "snapshot" || type === "loose" || type === "failure")
     .map((event) => JSON.stringify({ ...event, index: undefined }))
     .sort();
 
