@@ -82,7 +82,8 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
-  const opened = await openTarget(kernel, target, options);
+  const { notices, ...opened } = await openTarget(kernel, target, options);
+  for (const notice of notices) reporter.emit({ type: "notice", ...notice });
   try {
     refuseLostFilesystem(kernel, { source, logFd: opened.store.directories.logFd }, options);
   } catch (error) {

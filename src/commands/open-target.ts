@@ -6,14 +6,15 @@ import { readMounts } from "../tree/mounts.ts";
 import { removeTree } from "../tree/remove.ts";
 import { probeTraits, type TargetTraits } from "../tree/traits.ts";
 import { STORE_NAME, Store, StoreError, type OpeningStore } from "../../store/store.ts";
-import { checkSpace, noHardLinks, targetRefusal, type Root } from "./preflight.ts";
+import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
+import { checkSpace, noHardLinks, targetRefusal, type Notice, type Root } from "./preflight.ts";
 
 /** Makes or opens the store, probes the target and takes over what a killed run left. @throws DedupeError */
 export async function openTarget(
   kernel: Kernel,
   target: Root,
   options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & { mayBeFull?: boolean },
-): Promise<{ store: Store; traits: TargetTraits }> {
+): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
   if (options.mayBeFull !== true) checkSpace(kernel, target);
   const isNew = !hasStore(kernel, target.fd);
   let opening: OpeningStore | undefined;
@@ -28,14 +29,21 @@ export async function openTarget(
     });
     const policy = { compared: options.compared, merge: options.merge };
     const store = opening.settle({ policy, granularityNs: traits.granularityNs, indexDir: options.indexDir });
+    const unknown = finishInterrupted({ kernel, rootFd: target.fd, ...store.directories });
     await store.recover();
-    return { store, traits };
+    return { store, traits, notices: unknown.map((name) => leftover(target, name)) };
   } catch (error) {
     opening?.abandon();
     const isTheirs = error instanceof StoreError && error.code === "STORE_LOCKED";
     if (isNew && !isTheirs && hasStore(kernel, target.fd)) leaveAsFound(kernel, target.fd);
     throw targetRefusal(error, target.path);
   }
+}
+
+/** A temporary name that no log explains. */
+export function leftover(root: Root, name: Buffer): Notice {
+  const message = `${root.path}/${STORE_NAME}/tmp/${name.toString("latin1")} was left by a killed run and has no other name; it was kept`;
+  return { level: "warning", code: "LEFTOVER", message };
 }
 
 function hasStore(kernel: Kernel, targetFd: number): boolean {

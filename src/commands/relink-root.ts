@@ -17,7 +17,7 @@ import { dropBesideName } from "../work/relink/direct.ts";
 import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
 import type { RelinkRules } from "../work/relink/messages.ts";
 import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
-import { openTarget } from "./open-target.ts";
+import { leftover, openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
@@ -92,15 +92,14 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
 }
 
 async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
-  const { store, traits } = await openTarget(kernel, root, { ...options, mayBeFull: true });
+  const { store, traits, notices } = await openTarget(kernel, root, { ...options, mayBeFull: true });
   try {
-    const { tmpFd, logFd, objectsFd } = store.directories;
+    const { tmpFd, objectsFd } = store.directories;
     proveExchange(kernel, tmpFd, root);
-    const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
     return {
       ...{ store, openStore: undefined, objectsFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
-      notices: unknown.map((name) => leftover(root, name)),
+      notices,
       close: () => store.close(),
     };
   } catch (error) {
@@ -169,11 +168,6 @@ function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: Store
   const unknown = finishInterrupted({ kernel, rootFd: root.fd, tmpFd, logFd, objectsFd });
   for (const fd of [tmpFd, storeFd]) kernel.sys.close(fd);
   return unknown;
-}
-
-function leftover(root: Root, name: Buffer): Notice {
-  const message = `${root.path}/${STORE_NAME}/tmp/${name.toString("latin1")} was left by a killed run and has no other name; it was kept`;
-  return { level: "warning", code: "LEFTOVER", message };
 }
 
 /** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
