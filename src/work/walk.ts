@@ -151,6 +151,7 @@ export class Walker {
     this.#thread.attempt(frame, undefined, () => {
       this.#target.finish(frame);
     });
+    this.#thread.session.flushRecords();
     this.#thread.flush(frame.unit);
   }
 

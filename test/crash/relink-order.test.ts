@@ -176,7 +176,7 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
   it("by opening it for writing just before the exchange loses nothing that it writes long after", async () => {
     await traced(
       // Opened now, written to when the run is over.
-      (root) => [onExchange(1, "before", `(sleep 1.5; printf late) >> ${root}/${name} &`)],
+      (root) => [onExchange(1, "before", `exec 3>> ${root}/${name}; (sleep 1.5; printf late >&3) &`)],
       async ({ result, root, original }) => {
         expect(result.failures).toMatchObject([{ path: name, code: "BUSY" }]);
         await new Promise((resolve) => setTimeout(resolve, 2000));

@@ -61,6 +61,7 @@ function run(task: RelinkTask): void {
 function work(task: RelinkTask): void {
   try {
     run(task);
+    thread?.session?.flushRecords();
     thread?.flush();
     send({ type: "done" });
   } catch (error) {
