@@ -17,7 +17,7 @@ const SEAL_MOST_MS = 10_000;
 const SEAL_LEAST_MS = 5_000;
 /** Content written, or inodes made, since the last seal that make the next one due. */
 const SEAL_BYTES = 1 << 30;
-const SEAL_INODES = 32_768;
+const SEAL_INODES = 16_384;
 
 export type UnitState = "new" | "updated" | "unchanged" | "incomplete";
 /** What became of a unit. */
