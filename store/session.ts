@@ -30,7 +30,7 @@ export const HAD_ROWS = 3;
 
 /** Records held back until so many are together, or so much content: what a kill makes the next run read again. */
 const HELD_RECORDS = 64;
-const HELD_CONTENT_BYTES = 1 << 20;
+const HELD_CONTENT_BYTES = 8 << 10;
 
 export type Look = "absent" | "sound" | "bad";
 
