@@ -38,6 +38,7 @@ const coreHome = (name, modules, home, comment) => ({
 
 const sys = "^src/sys/";
 const tree = "^src/tree/";
+const relink = "^src/relink/";
 const verify = "^src/verify/";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
@@ -59,6 +60,12 @@ module.exports = {
       "lower layers return, only commands report; of events, workers know the counters",
     ),
     only(
+      "relink-knows-work-tree-and-store",
+      relink,
+      [sys, tree, "^src/work/", frontDoor, options, events],
+      "as work, which it builds on; work does not know it",
+    ),
+    only(
       "verify-is-a-second-opinion",
       verify,
       [sys, "^src/tree/filter", "^store/hash/"],
@@ -68,7 +75,7 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", verify, frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", relink, verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -118,7 +125,7 @@ module.exports = {
       "one place decides which BLAKE3 runs",
     ),
     npmHome("commander-only-in-cli", "commander", cli, "the command line is parsed once, at the edge"),
-    npmHome("p-queue-only-in-work", "p-queue", "^src/work/", "concurrency has one home"),
+    npmHome("p-queue-only-in-pools", "p-queue", "^src/(work|relink)/", "concurrency has one home"),
     npmHome("terminal-only-in-report", "cli-progress|pretty-bytes", "^src/report/", "only reporters draw"),
     coreHome("no-child-processes", "child_process", sys, "one process, whose calls all pass through Sys"),
     // --log-file is the reporter's own output and no part of source or target.
@@ -128,7 +135,12 @@ module.exports = {
       "^src/(sys/|report/log-file\\.ts$)",
       "tests can fail and count every call that passes through Sys",
     ),
-    coreHome("threads-only-in-work", "worker_threads", "^src/(work|verify)/", "concurrency has one home"),
+    coreHome(
+      "threads-only-in-work",
+      "worker_threads",
+      "^src/(work|relink|verify)/",
+      "concurrency has one home",
+    ),
     {
       name: "no-circular",
       comment: "two files that need each other are one file, or hide a third",

@@ -6,7 +6,7 @@ import { readMounts } from "../tree/mounts.ts";
 import { removeTree } from "../tree/remove.ts";
 import { probeTraits, type TargetTraits } from "../tree/traits.ts";
 import { STORE_NAME, Store, StoreError, type OpeningStore } from "../../store/store.ts";
-import { finishInterrupted } from "../work/relink/finish-interrupted.ts";
+import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import { checkSpace, noHardLinks, targetRefusal, type Notice, type Root } from "./preflight.ts";
 
 /** Makes or opens the store, probes the target and takes over what a killed run left. @throws DedupeError */

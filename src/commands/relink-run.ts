@@ -3,11 +3,11 @@ import { zeroRelinkCounters, type Event, type RelinkCounters, type RelinkPhase }
 import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
-import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../work/relink/batch-memory.ts";
-import type { RelinkRules } from "../work/relink/messages.ts";
-import { RelinkPool } from "../work/relink/relink-pool.ts";
-import { Relinking } from "../work/relink/relinking.ts";
-import { openStockFiles } from "../work/relink/stock-files.ts";
+import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../relink/batch-memory.ts";
+import type { RelinkRules } from "../relink/messages.ts";
+import { RelinkPool } from "../relink/relink-pool.ts";
+import { Relinking } from "../relink/relinking.ts";
+import { openStockFiles } from "../relink/stock-files.ts";
 import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";

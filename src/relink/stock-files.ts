@@ -1,4 +1,4 @@
-import type { Kernel } from "../../sys/files.ts";
+import type { Kernel } from "../sys/files.ts";
 import type { StockFiles } from "./messages.ts";
 import { openScratch } from "./record-file.ts";
 

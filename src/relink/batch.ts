@@ -1,4 +1,4 @@
-import { REF_WORDS } from "../../../store/store.ts";
+import { REF_WORDS } from "../../store/store.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import { DIRECTORY_ROW, NAME_ROW, NO_DIRECTORY, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
 import { freedBytes } from "./classes.ts";

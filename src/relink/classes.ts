@@ -1,4 +1,4 @@
-import type { Sys } from "../../sys/sys.ts";
+import type { Sys } from "../sys/sys.ts";
 import {
   BEST_UNIT,
   BLOCKS_HIGH,

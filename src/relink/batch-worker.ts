@@ -1,8 +1,8 @@
-import { AT_EMPTY_PATH } from "../../sys/constants.ts";
-import { errno } from "../../sys/errors.ts";
-import { Listing } from "../../tree/listing.ts";
-import { TimesBuffer } from "../../tree/times.ts";
-import { EntryFailure, onTarget } from "../errors.ts";
+import { AT_EMPTY_PATH } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { Listing } from "../tree/listing.ts";
+import { TimesBuffer } from "../tree/times.ts";
+import { EntryFailure, onTarget } from "../work/errors.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
 import { fingerprint, type MayBe, type Print } from "./fingerprint.ts";

@@ -1,12 +1,12 @@
-import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../../sys/constants.ts";
-import { errno } from "../../sys/errors.ts";
-import { openQuietly } from "../../sys/files.ts";
-import type { Stat } from "../../sys/stat.ts";
-import { SMALL_BYTES, blake3, variantOf, type SourceState } from "../../../store/store.ts";
-import type { Xattr } from "../../tree/attributes.ts";
-import { isLasting } from "../../tree/identity.ts";
-import { EntryFailure, fromSource, onSource } from "../errors.ts";
-import { sameContentMoment, statOpen, unstable, type Moment } from "../source-file.ts";
+import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { openQuietly } from "../sys/files.ts";
+import type { Stat } from "../sys/stat.ts";
+import { SMALL_BYTES, blake3, variantOf, type SourceState } from "../../store/store.ts";
+import type { Xattr } from "../tree/attributes.ts";
+import { isLasting } from "../tree/identity.ts";
+import { EntryFailure, fromSource, onSource } from "../work/errors.ts";
+import { sameContentMoment, statOpen, unstable, type Moment } from "../work/source-file.ts";
 import {
   CTIME,
   DIGEST,

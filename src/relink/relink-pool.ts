@@ -1,8 +1,8 @@
 import PQueue from "p-queue";
 import { Worker } from "node:worker_threads";
-import { Control } from "../control.ts";
-import { RunFailure } from "../errors.ts";
-import type { Failure } from "../messages.ts";
+import { Control } from "../work/control.ts";
+import { RunFailure } from "../work/errors.ts";
+import type { Failure } from "../work/messages.ts";
 import type { FromRelinkWorker, RelinkSetup, RelinkTask, ToRelinkWorker } from "./messages.ts";
 import type { Run } from "./sorter.ts";
 import { SharedTally } from "./tally.ts";

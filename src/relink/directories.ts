@@ -1,8 +1,8 @@
-import { AT_EMPTY_PATH, O_CLOEXEC } from "../../sys/constants.ts";
-import { openQuietly, type Kernel } from "../../sys/files.ts";
-import { Stat } from "../../sys/stat.ts";
-import { openBelow } from "../../tree/path.ts";
-import { EntryFailure, onTarget } from "../errors.ts";
+import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { openBelow } from "../tree/path.ts";
+import { EntryFailure, onTarget } from "../work/errors.ts";
 import type { HeapReader, HeapWriter } from "./heap.ts";
 import { RecordReader, writeScratch } from "./record-file.ts";
 

@@ -1,5 +1,5 @@
-import type { Kernel } from "../../sys/files.ts";
-import type { Failure } from "../messages.ts";
+import type { Kernel } from "../sys/files.ts";
+import type { Failure } from "../work/messages.ts";
 import { PlaceReader, type Place } from "./batch.ts";
 import { NO_SURVIVOR } from "./classes.ts";
 import { DirectRelinker, type DirectClass } from "./direct.ts";

@@ -1,5 +1,5 @@
-import { check } from "../../sys/errors.ts";
-import type { Memory, Sys } from "../../sys/sys.ts";
+import { check } from "../sys/errors.ts";
+import type { Memory, Sys } from "../sys/sys.ts";
 import { writeScratch } from "./record-file.ts";
 
 const BUFFER_BYTES = 1 << 16;

@@ -5,14 +5,14 @@ import {
   O_CLOEXEC,
   O_NONBLOCK,
   O_RDONLY,
-} from "../../sys/constants.ts";
-import { check, errno } from "../../sys/errors.ts";
-import { openQuietly, type Kernel } from "../../sys/files.ts";
-import { Stat } from "../../sys/stat.ts";
-import { XattrCalls, sameXattrs, type Xattr } from "../../tree/attributes.ts";
-import { TimesBuffer } from "../../tree/times.ts";
-import { entryFailure, fromSource, onSource } from "../errors.ts";
-import type { Failure } from "../messages.ts";
+} from "../sys/constants.ts";
+import { check, errno } from "../sys/errors.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
+import { TimesBuffer } from "../tree/times.ts";
+import { entryFailure, fromSource, onSource } from "../work/errors.ts";
+import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";

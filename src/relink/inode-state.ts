@@ -1,4 +1,4 @@
-import type { Stat } from "../../sys/stat.ts";
+import type { Stat } from "../sys/stat.ts";
 import { GID, INO_HIGH, INO_LOW, MODE, MTIME, SIZE_HIGH, SIZE_LOW, STATX_WORDS, UID } from "./layout.ts";
 
 /** Everything that statx tells of an inode but what links move: ctime and link count. */

@@ -1,7 +1,7 @@
 import { parentPort } from "node:worker_threads";
-import type { SysFactory } from "../../sys/sys.ts";
-import { errnoName, SysError } from "../../sys/errors.ts";
-import { EntryFailure, RunFailure, Stopped } from "../errors.ts";
+import type { SysFactory } from "../sys/sys.ts";
+import { errnoName, SysError } from "../sys/errors.ts";
+import { EntryFailure, RunFailure, Stopped } from "../work/errors.ts";
 import { Adopter } from "./adopt.ts";
 import { BatchView } from "./batch-memory.ts";
 import { BatchWorker } from "./batch-worker.ts";

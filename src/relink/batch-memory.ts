@@ -1,4 +1,4 @@
-import { REF_WORDS } from "../../../store/store.ts";
+import { REF_WORDS } from "../../store/store.ts";
 import { STATE_WORDS } from "./layout.ts";
 
 /** Tables of a batch in memory that all threads share, as rows of 32-bit words; names are NUL-terminated in `text`. */

@@ -1,9 +1,9 @@
-import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../../sys/constants.ts";
-import { errno } from "../../sys/errors.ts";
-import { openQuietly } from "../../sys/files.ts";
-import { REF_WORDS, type StoreSession } from "../../../store/store.ts";
-import { onSource, onTarget, targetFailed, EntryFailure } from "../errors.ts";
-import { statOpen } from "../source-file.ts";
+import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { openQuietly } from "../sys/files.ts";
+import { REF_WORDS, type StoreSession } from "../../store/store.ts";
+import { onSource, onTarget, targetFailed, EntryFailure } from "../work/errors.ts";
+import { statOpen } from "../work/source-file.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";

@@ -1,7 +1,7 @@
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../../sys/constants.ts";
-import { check, errno } from "../../sys/errors.ts";
-import { readFile, writeAll, type Kernel } from "../../sys/files.ts";
-import { REF_BYTES, REF_WORDS, blake3 } from "../../../store/store.ts";
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../sys/constants.ts";
+import { check, errno } from "../sys/errors.ts";
+import { readFile, writeAll, type Kernel } from "../sys/files.ts";
+import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
 import { CTIME, INO_HIGH, INO_LOW } from "./layout.ts";

@@ -1,4 +1,4 @@
-import { LINKS_UNDER_WAY } from "../link.ts";
+import { LINKS_UNDER_WAY } from "../work/link.ts";
 
 /**
  * How many links an inode may get: headroom is left for the user's own next `cp -al`, 1% of the limit or the most

@@ -1,7 +1,7 @@
-import type { Compared } from "../../options.ts";
-import type { FilterRules } from "../../tree/filter.ts";
-import type { StoreShared } from "../../../store/store.ts";
-import type { Failure } from "../messages.ts";
+import type { Compared } from "../options.ts";
+import type { FilterRules } from "../tree/filter.ts";
+import type { StoreShared } from "../../store/store.ts";
+import type { Failure } from "../work/messages.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import type { Run } from "./sorter.ts";
 

@@ -1,4 +1,4 @@
-import type { Memory, Sys } from "../../sys/sys.ts";
+import type { Memory, Sys } from "../sys/sys.ts";
 import { RecordReader, writeScratch } from "./record-file.ts";
 
 /** A sorted stretch of a scratch file. */

@@ -1,8 +1,8 @@
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR } from "../../sys/constants.ts";
-import { check } from "../../sys/errors.ts";
-import type { Kernel } from "../../sys/files.ts";
-import type { Memory, Sys } from "../../sys/sys.ts";
-import { RunFailure } from "../errors.ts";
+import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import type { Memory, Sys } from "../sys/sys.ts";
+import { RunFailure } from "../work/errors.ts";
 
 /** A scratch file without a name from the start: nothing is left when the run dies. @throws SysError */
 export function openScratch({ sys, scratch }: Kernel, dirFd: number, name: string): number {

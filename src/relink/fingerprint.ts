@@ -1,7 +1,7 @@
-import { SEEK_SET } from "../../sys/constants.ts";
-import { check } from "../../sys/errors.ts";
-import type { Kernel } from "../../sys/files.ts";
-import type { Listing } from "../../tree/listing.ts";
+import { SEEK_SET } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import type { Listing } from "../tree/listing.ts";
 
 /** Inode numbers (high and low words) that a name may have before and after it was replaced. */
 export type MayBe = readonly (readonly [high: number, low: number])[];

@@ -5,14 +5,14 @@ import {
   O_NONBLOCK,
   O_RDONLY,
   RENAME_EXCHANGE,
-} from "../../sys/constants.ts";
-import { check } from "../../sys/errors.ts";
-import { openQuietly, type Kernel } from "../../sys/files.ts";
-import { Stat } from "../../sys/stat.ts";
-import { ContentMover, Ref } from "../../../store/store.ts";
-import { Listing } from "../../tree/listing.ts";
-import { openBelow } from "../../tree/path.ts";
-import { TimesBuffer } from "../../tree/times.ts";
+} from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { ContentMover, Ref } from "../../store/store.ts";
+import { Listing } from "../tree/listing.ts";
+import { openBelow } from "../tree/path.ts";
+import { TimesBuffer } from "../tree/times.ts";
 import { forgetBatchLog, readBatchLog, type LoggedDirectory, type LoggedName } from "./batch-log.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { isInode, isState } from "./inode-state.ts";

@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { RelinkCounters, RelinkPhase } from "../../report/events.ts";
-import { AT_SYMLINK_NOFOLLOW } from "../../sys/constants.ts";
-import { check } from "../../sys/errors.ts";
-import type { Kernel } from "../../sys/files.ts";
-import { Stat } from "../../sys/stat.ts";
-import type { Unit } from "../../tree/snapshots.ts";
-import { Ref, type Store } from "../../../store/store.ts";
+import type { RelinkCounters, RelinkPhase } from "../report/events.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import type { Unit } from "../tree/snapshots.ts";
+import { Ref, type Store } from "../../store/store.ts";
 import { forgetBatchLog, writeBatchLog } from "./batch-log.ts";
 import { BatchView, type BatchMemory } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
@@ -32,7 +32,7 @@ import {
   comparedWords,
   numberAt,
 } from "./layout.ts";
-import type { Failure } from "../messages.ts";
+import type { Failure } from "../work/messages.ts";
 import type { RelinkRules, RelinkTask, StockFiles } from "./messages.ts";
 import { RecordReader, RecordWriter } from "./record-file.ts";
 import { openSources, type Sources } from "./stock-files.ts";

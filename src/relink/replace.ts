@@ -6,12 +6,12 @@ import {
   O_RDONLY,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
-} from "../../sys/constants.ts";
-import { errno } from "../../sys/errors.ts";
-import { openQuietly, statDescriptor, type Kernel } from "../../sys/files.ts";
-import { Stat } from "../../sys/stat.ts";
-import type { Address } from "../../sys/sys.ts";
-import { EntryFailure, onTarget } from "../errors.ts";
+} from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import type { Address } from "../sys/sys.ts";
+import { EntryFailure, onTarget } from "../work/errors.ts";
 import { isInode, isState } from "./inode-state.ts";
 import { busy, changed } from "./read-content.ts";
 

@@ -1,7 +1,7 @@
-import type { Compared } from "../../options.ts";
-import { variantOf, type VariantRecord } from "../../../store/store.ts";
-import { fromSource } from "../errors.ts";
-import type { Xattr } from "../../tree/attributes.ts";
+import type { Compared } from "../options.ts";
+import { variantOf, type VariantRecord } from "../../store/store.ts";
+import { fromSource } from "../work/errors.ts";
+import type { Xattr } from "../tree/attributes.ts";
 import { GID, MODE, MTIME, UID, XATTR_VARIANT, timeAt } from "./layout.ts";
 import { TARGET_ROW } from "./batch-memory.ts";
 import type { RelinkThread } from "./relink-thread.ts";

@@ -1,4 +1,4 @@
-import type { RelinkCounters } from "../../report/events.ts";
+import type { RelinkCounters } from "../report/events.ts";
 import { DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW, type BatchView } from "./batch-memory.ts";
 import { NLINK, numberAt } from "./layout.ts";
 

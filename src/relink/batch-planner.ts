@@ -1,6 +1,6 @@
-import type { Compared } from "../../options.ts";
-import type { Sys } from "../../sys/sys.ts";
-import { Ref } from "../../../store/store.ts";
+import type { Compared } from "../options.ts";
+import type { Sys } from "../sys/sys.ts";
+import { Ref } from "../../store/store.ts";
 import { BatchDraft, PlaceReader, type Place } from "./batch.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import type { HeapReader } from "./heap.ts";

@@ -1,13 +1,13 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN } from "../../sys/constants.ts";
-import { errno } from "../../sys/errors.ts";
-import type { Address } from "../../sys/sys.ts";
-import { STORE_NAME } from "../../../store/store.ts";
-import { filterFrom, type Filter } from "../../tree/filter.ts";
-import { Listing } from "../../tree/listing.ts";
-import { openBelow } from "../../tree/path.ts";
-import { onSource } from "../errors.ts";
-import { pathOf, type Located } from "../frame.ts";
-import { openSource } from "../source-file.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import type { Address } from "../sys/sys.ts";
+import { STORE_NAME } from "../../store/store.ts";
+import { filterFrom, type Filter } from "../tree/filter.ts";
+import { Listing } from "../tree/listing.ts";
+import { openBelow } from "../tree/path.ts";
+import { onSource } from "../work/errors.ts";
+import { pathOf, type Located } from "../work/frame.ts";
+import { openSource } from "../work/source-file.ts";
 import { DirectoryWriter } from "./directories.ts";
 import { HeapWriter } from "./heap.ts";
 import {
