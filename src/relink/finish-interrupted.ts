@@ -19,6 +19,8 @@ import { isInode, isState } from "./inode-state.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 
 const LEFTOVER = "relink.";
+/** A copy that `--undo` makes, before it has a name in the store: nothing of a tree ever has this name. */
+export const RESTORED_NAME = Buffer.from("undo.copy");
 
 export type Interrupted = { kernel: Kernel; rootFd: number; tmpFd: number; logFd: number; objectsFd: number };
 
@@ -29,7 +31,8 @@ export type Interrupted = { kernel: Kernel; rootFd: number; tmpFd: number; logFd
  * @returns names in tmp/ of which nothing is known; they stay. @throws SysError
  */
 export function finishInterrupted(parts: Interrupted): Buffer[] {
-  const { kernel, logFd } = parts;
+  const { kernel, logFd, tmpFd } = parts;
+  kernel.sys.unlinkat(tmpFd, kernel.scratch.at(RESTORED_NAME), 0);
   const directories = readBatchLog(kernel, logFd);
   const unknown = leftoversIn(parts).filter((leftover) => !settleLeftover(parts, directories, leftover));
   for (const directory of directories) putTimeBack(parts, directory);

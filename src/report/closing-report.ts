@@ -1,5 +1,5 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
+import type { Counters, RelinkSummary, Summary, UndoSummary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -11,11 +11,13 @@ import {
 import type { ReasonCounts } from "./reasons.ts";
 import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
+import { undoReport } from "./undo-report.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | VerifySummary;
+type AnySummary = Summary | RelinkSummary | UndoSummary | VerifySummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if ("restoredNames" in summary) return undoReport(summary, reasons);
   if (summary.command === "relink") return relinkReport(summary, reasons);
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];

@@ -141,6 +141,35 @@ export type RelinkCounters = {
   failures: number;
 };
 
+/** What `relink --undo` counts. */
+export type UndoCounters = {
+  /** Names whose attributes the log has. */
+  loggedNames: number;
+  /** Names that have their own again. */
+  restoredNames: number;
+  /** Those that lead elsewhere by now, or are gone. */
+  otherNames: number;
+  /** Inodes whose attributes were set, all their names being to have the same. */
+  changedInodes: number;
+  /** Inodes made for names that differ from the others, and their content. */
+  createdInodes: number;
+  writtenBytes: number;
+  failures: number;
+};
+
+/** Has `restoredNames`, which tells it from a relink's. */
+export type UndoSummary = UndoCounters & {
+  type: "summary";
+  command: "relink";
+  outcome: RunOutcome;
+  exitCode: number;
+  dryRun: boolean;
+  root: string;
+  elapsedMs: number;
+  peakRssAnonBytes: number;
+  error?: { code: string; message: string; hint?: string };
+};
+
 export type RelinkPhase = "stock" | "read" | "link";
 
 export type RelinkSummary = RelinkCounters & {
@@ -248,7 +277,8 @@ export type Event =
   /** The run ended by an error that left no summary: refused before it began, or a bug (code "bug"). */
   | { type: "error"; code: string; message: string; hint?: string; exitCode: number }
   | Summary
-  | RelinkSummary;
+  | RelinkSummary
+  | UndoSummary;
 
 /** Takes events in the order they happen; `close` flushes and resolves when everything is written. */
 export type Reporter = {
@@ -293,5 +323,15 @@ export const zeroRelinkCounters = (): RelinkCounters => ({
   foreignDirectories: 0,
   siblings: 0,
   objects: 0,
+  failures: 0,
+});
+
+export const zeroUndoCounters = (): UndoCounters => ({
+  loggedNames: 0,
+  restoredNames: 0,
+  otherNames: 0,
+  changedInodes: 0,
+  createdInodes: 0,
+  writtenBytes: 0,
   failures: 0,
 });
