@@ -11,6 +11,7 @@ import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
+import { moveIndex } from "./index/move.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
 import { HAD_ROWS, type StoreShared } from "./session.ts";
@@ -54,6 +55,8 @@ export class Store {
   readonly #lockFd: number;
   /** Opened before the first write: the kernel reports write errors to descriptors that were open by then. */
   readonly #syncFd: number;
+  /** Where the index is until the store is closed, if it is to move. */
+  readonly #movesFrom: string | undefined;
 
   /**
    * Makes or opens TARGET/.dedupe, private to this user, and locks it until the process ends.
@@ -86,6 +89,7 @@ export class Store {
     this.#lockFd = parts.lockFd;
     this.#syncFd = parts.syncFd;
     settleFormat(kernel, directories.storeFd, policy, granularityNs);
+    this.#movesFrom = parts.movesIndex === true ? parts.indexDir : undefined;
     const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
     this.#index = openIndex(kernel, indexPath);
     this.#journal = new Journal(kernel, directories.storeFd);
@@ -151,13 +155,20 @@ export class Store {
 
   async close(): Promise<void> {
     await this.#index.close();
+    if (this.#movesFrom !== undefined) moveIndex(this.#kernel, this.#movesFrom, this.directories.storeFd);
     this.#journal.close();
     for (const fd of Object.values(this.directories)) this.#kernel.sys.close(fd);
     this.#kernel.sys.close(this.#lockFd);
   }
 }
 
-export type StoreOptions = { policy: MergePolicy; granularityNs: bigint; indexDir: string | undefined };
+export type StoreOptions = {
+  policy: MergePolicy;
+  granularityNs: bigint;
+  indexDir: string | undefined;
+  /** `indexDir` is a place for the run alone: the index goes to the target in the end, if there is room for it. */
+  movesIndex?: boolean;
+};
 /** Locked, its directories there; `settle` checks the format and opens the index once the target has been probed. */
 export type OpeningStore = {
   directories: Directories;

@@ -13,7 +13,10 @@ import { checkSpace, noHardLinks, targetRefusal, type Notice, type Root } from "
 export async function openTarget(
   kernel: Kernel,
   target: Root,
-  options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & { mayBeFull?: boolean },
+  options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & {
+    mayBeFull?: boolean;
+    movesIndex?: boolean;
+  },
 ): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
   if (options.mayBeFull !== true) checkSpace(kernel, target);
   const isNew = !hasStore(kernel, target.fd);
@@ -28,7 +31,9 @@ export async function openTarget(
       dirFd: tmpFd,
     });
     const policy = { compared: options.compared, merge: options.merge };
-    const store = opening.settle({ policy, granularityNs: traits.granularityNs, indexDir: options.indexDir });
+    const { granularityNs } = traits;
+    const { indexDir, movesIndex = false } = options;
+    const store = opening.settle({ policy, granularityNs, indexDir, movesIndex });
     const unknown = finishInterrupted({ kernel, rootFd: target.fd, ...store.directories });
     await store.recover();
     return { store, traits, notices: unknown.map((name) => leftover(target, name)) };

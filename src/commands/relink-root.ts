@@ -1,8 +1,8 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
-import { LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
-import { SysError, check } from "../sys/errors.ts";
+import { AT_SYMLINK_NOFOLLOW, LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
 import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
@@ -16,6 +16,7 @@ import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { dropBesideName } from "../relink/direct.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
+import { ROOM_BYTES } from "../relink/relinking.ts";
 import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
@@ -94,20 +95,52 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
 }
 
 async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
-  const { store, traits, notices } = await openTarget(kernel, root, { ...options, mayBeFull: true });
+  const index = placeOfIndex(kernel, root, options);
+  const { store, traits, notices } = await openTarget(kernel, root, {
+    ...options,
+    ...index,
+    mayBeFull: true,
+  }).catch((error: unknown) => {
+    index.remove();
+    throw error;
+  });
+  const close = async (): Promise<void> => {
+    await store.close();
+    index.remove();
+  };
   try {
     const { tmpFd, objectsFd, logFd } = store.directories;
-    proveExchange(kernel, tmpFd, root);
+    const about = aboutExchange(kernel, tmpFd, root);
     return {
       ...{ store, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
-      notices,
-      close: () => store.close(),
+      notices: [...notices, ...about],
+      close,
     };
   } catch (error) {
-    await store.close();
+    await close();
     throw error;
   }
+}
+
+type IndexPlace = { indexDir: string | undefined; movesIndex: boolean; remove: () => void };
+
+/** On a target that has little room a new index grows elsewhere, and moves when the run is over. */
+function placeOfIndex(kernel: Kernel, root: Root, { indexDir }: RelinkOptions): IndexPlace {
+  const isCramped = freeBytesOf(kernel, root.fd) < ROOM_BYTES;
+  if (indexDir !== undefined || !isCramped || hasIndex(kernel, root))
+    return { indexDir, movesIndex: false, remove: () => undefined };
+  const temporary = makeTemporary(kernel, tmpdir());
+  const remove = (): void => {
+    temporary.remove();
+  };
+  return { indexDir: temporary.make("index"), movesIndex: true, remove };
+}
+
+function hasIndex({ sys, scratch }: Kernel, root: Root): boolean {
+  const stat = new Stat(sys);
+  const name = scratch.text(`${STORE_NAME}/index/data.mdb`);
+  return sys.statx(root.fd, name, AT_SYMLINK_NOFOLLOW, stat.address) === 0;
 }
 
 /** What anyone may write yet: of what is kept back for root not all can be used (ext4 keeps a share for itself). */
@@ -124,14 +157,16 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
   const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
   const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
-  const opened: { store?: Store } = {};
+  const opened: { store?: Store; index?: IndexPlace } = {};
   return {
     store: undefined,
     openStore: async () => {
       view?.close();
       const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
       makeRoomForStore(kernel, root, before);
-      const { store } = await openTarget(kernel, root, { ...options, mayBeFull: true }).finally(() => {
+      opened.index = placeOfIndex(kernel, root, options);
+      const parts = { ...options, ...opened.index, mayBeFull: true };
+      const { store } = await openTarget(kernel, root, parts).finally(() => {
         putTimeBack(kernel, root, before);
       });
       opened.store = store;
@@ -147,6 +182,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
       dropBesideName(kernel, root.fd);
       if (opened.store === undefined) view?.close();
       await opened.store?.close();
+      opened.index?.remove();
       kernel.sys.close(rootLock);
     },
   };
@@ -188,7 +224,7 @@ function stockFolder(
 }
 
 /** Without it a name could be lost to who replaces it at the same moment. */
-function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
+function aboutExchange(kernel: Kernel, tmpFd: number, root: Root): Notice[] {
   const { sys, scratch } = kernel;
   const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
   const remove = (): void => {
@@ -198,15 +234,9 @@ function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   for (const name of [one, two]) check(sys.mknodat(tmpFd, scratch.at(name), 0o100600, 0), "mknodat", name);
   const result = sys.renameat2(tmpFd, scratch.at(one), tmpFd, scratch.at(two), RENAME_EXCHANGE);
   remove();
-  if (result === 0) return;
-  throw new DedupeError(
-    "NO_EXCHANGE",
-    `the filesystem of ${root.path} cannot exchange two names at once, which relink needs to be safe`,
-    {
-      hint: "Heal the drive where ext4, xfs or btrfs is mounted by the kernel's own driver.",
-      cause: new SysError("renameat2", -result, two),
-    },
-  );
+  if (result === 0) return [];
+  const message = `the filesystem of ${root.path} cannot exchange two names at once: names are looked at and then renamed over, so let no other program replace files there meanwhile`;
+  return [{ level: "warning", code: "NO_EXCHANGE", message }];
 }
 
 type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };

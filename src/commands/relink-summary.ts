@@ -23,6 +23,7 @@ export function summariseRelink(
     dryRun: options.dryRun,
     root: options.root,
     timeLimit: ending.type === "stopped" && ending.reason === undefined,
+    gains: run.relinking.gains,
     linkLimit: traits.linkLimit,
     elapsedMs,
     peakRssAnonBytes: run.peakRssAnonBytes(),

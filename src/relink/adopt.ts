@@ -43,7 +43,7 @@ export class Adopter {
   }
 
   #adopt(session: StoreSession, batch: BatchView, target: Uint32Array): void {
-    const { ref, stat } = this.#thread;
+    const { ref, stat, generations } = this.#thread;
     ref.copyFrom(target, TARGET_ROW.ref);
     const directory = target[TARGET_ROW.directory] as number;
     if (directory === NO_DIRECTORY) this.#lookAtObject(session, target);
@@ -53,6 +53,8 @@ export class Adopter {
     if (!this.#thread.rules.compared.xattrs) this.#markXattrs(session, target);
     session.remember(stat);
     session.table.insertObject(ref, session.found);
+    if (target[TARGET_ROW.generation] === 0)
+      target[TARGET_ROW.generation] = generations.of(session.directoryOf(ref), ref.format());
     this.#record(session, target);
   }
 

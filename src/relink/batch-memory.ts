@@ -1,5 +1,5 @@
 import { REF_WORDS } from "../../store/store.ts";
-import { STATE_WORDS } from "./layout.ts";
+import { INO_HIGH, INO_LOW, STATE_WORDS } from "./layout.ts";
 
 /** Tables of a batch in memory that all threads share, as rows of 32-bit words; names are NUL-terminated in `text`. */
 export type BatchMemory = {
@@ -104,6 +104,23 @@ export class BatchView {
   }
   target(index: number): Uint32Array {
     return this.#targets.subarray(index * TARGET_ROW.words, (index + 1) * TARGET_ROW.words);
+  }
+
+  /** Whether the inode is the name's victim or its target. */
+  mayLeadTo(index: number, inoHigh: number, inoLow: number): boolean {
+    const row = index * NAME_ROW.words;
+    const victim = (this.#names[row + NAME_ROW.victim] as number) * VICTIM_ROW.words + VICTIM_ROW.state;
+    const target = (this.#names[row + NAME_ROW.target] as number) * TARGET_ROW.words + TARGET_ROW.inode;
+    return (
+      (this.#victims[victim + INO_LOW] === inoLow && this.#victims[victim + INO_HIGH] === inoHigh) ||
+      (this.#targets[target + INO_LOW] === inoLow && this.#targets[target + INO_HIGH] === inoHigh)
+    );
+  }
+
+  /** The name, not copied. */
+  bytesOf(row: Uint32Array, at: number): Buffer {
+    const from = row[at] as number;
+    return this.text.subarray(from, from + (row[at + 1] as number));
   }
 
   /** A copy of the name. */

@@ -6,7 +6,7 @@ import { EntryFailure, fromSource, onTarget } from "../work/errors.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
 import { DiscardKeeper } from "./discards.ts";
-import { fingerprint, type MayBe, type Print } from "./fingerprint.ts";
+import { byName, fingerprint, hashName, type MayBe, type Print } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 import type { BatchStore } from "./messages.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
@@ -26,6 +26,7 @@ export class BatchWorker {
   readonly #replacer: Replacer;
   readonly #times: TimesBuffer;
   readonly #objectsFd: number;
+  readonly #byHash = new Map<number, number>();
   readonly #keeper: DiscardKeeper;
 
   constructor(thread: RelinkThread, store: BatchStore) {
@@ -66,7 +67,26 @@ export class BatchWorker {
     return this.#thread.attempt(() => this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), work);
   }
 
+  /** By hashes of names; where two have the same, or nothing fits, by the names themselves. */
   #print(batch: BatchView, row: Uint32Array, fd: number): Print | undefined {
+    const first = row[DIRECTORY_ROW.firstName] as number;
+    const count = row[DIRECTORY_ROW.nameCount] as number;
+    const byHash = this.#byHash;
+    byHash.clear();
+    for (let index = first; index < first + count; index++)
+      byHash.set(hashName(batch.bytesOf(batch.name(index), NAME_ROW.text)), index);
+    if (byHash.size === count) {
+      const print = fingerprint(this.#thread, this.#listing, fd, (listing) => {
+        const index = byHash.get(listing.nameHash);
+        if (index === undefined) return "other";
+        return batch.mayLeadTo(index, listing.inoHigh, listing.inoLow) ? "replaced" : "foreign";
+      });
+      if (print !== undefined) return print;
+    }
+    return this.#printByName(batch, row, fd);
+  }
+
+  #printByName(batch: BatchView, row: Uint32Array, fd: number): Print | undefined {
     const replaced = new Map<string, MayBe>();
     this.#eachName(batch, row, (name, text) => {
       const victim = batch.victim(name[NAME_ROW.victim] as number);
@@ -76,7 +96,7 @@ export class BatchWorker {
       );
       replaced.set(text.toString("latin1"), mayBe);
     });
-    return fingerprint(this.#thread, this.#listing, fd, replaced);
+    return fingerprint(this.#thread, this.#listing, fd, byName(replaced));
   }
 
   #eachName(batch: BatchView, row: Uint32Array, work: (name: Uint32Array, text: Buffer) => void): void {

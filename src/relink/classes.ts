@@ -100,12 +100,13 @@ export function gatherInodes(
 export function chooseCandidates(
   inodes: Iterable<Uint32Array>,
   compared: readonly number[],
-  out: { candidates: RunSorter; takesAll: boolean },
+  out: { candidates: RunSorter; takesAll: boolean; met: (inode: Uint32Array, isAlone: boolean) => void },
 ): number {
   const held = new Uint32Array(INODE_WORDS);
   let count = 0;
   let alone = 0;
   const endGroup = (): void => {
+    if (count > 0) out.met(held, count === 1 && !out.takesAll);
     if (count === 1 && !out.takesAll) alone++;
     if (count === 1 && out.takesAll) out.candidates.next().set(held);
   };
@@ -130,6 +131,8 @@ export type ClassDoor = {
   objectsOf(member: Uint32Array): ReadonlySet<string>;
   /** Whether `a` comes before `b`, which has as many names and as new a snapshot. */
   isPathBefore(a: Uint32Array, b: Uint32Array): boolean;
+  /** A class is complete; `survivor`: the member that is to stay. */
+  formed(survivor: Uint32Array): void;
 };
 
 /**
@@ -195,6 +198,7 @@ export class ClassFormer {
     // The store has it under an inode without a name in the tree: then that one survives.
     const isOutside = this.#objects.size > 0 && !this.#isObject;
     const freed = this.#bytes - (isOutside ? 0 : freedBytes(this.#best));
+    this.#door.formed(this.#best);
     const record = this.#classes.next();
     putNumber(record, CLASS_REST_HIGH, MOST_BYTES - freed);
     record[CLASS_DIGEST] = this.#best[DIGEST] as number;

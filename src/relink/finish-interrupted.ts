@@ -6,15 +6,21 @@ import {
   O_RDONLY,
   RENAME_EXCHANGE,
 } from "../sys/constants.ts";
-import { check } from "../sys/errors.ts";
+import { check, errno } from "../sys/errors.ts";
 import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { Listing } from "../tree/listing.ts";
 import { openBelow } from "../tree/path.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { forgetBatchLog, readBatchLog, type LoggedDirectory, type LoggedName } from "./batch-log.ts";
-import { fingerprint } from "./fingerprint.ts";
+import {
+  forgetBatchLog,
+  readBatchLog,
+  type InoWords,
+  type LoggedDirectory,
+  type LoggedName,
+} from "./batch-log.ts";
+import { byName, fingerprint } from "./fingerprint.ts";
 import { isInode, isState } from "./inode-state.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 
@@ -56,29 +62,29 @@ function settleLeftover(parts: Interrupted, directories: LoggedDirectory[], left
   const stat = new Stat(sys);
   check(sys.statx(tmpFd, scratch.at(leftover), AT_SYMLINK_NOFOLLOW, stat.address), "statx", leftover);
   const drop = (): true => {
-    check(sys.unlinkat(tmpFd, scratch.at(leftover), 0), "unlinkat", leftover);
+    const result = sys.unlinkat(tmpFd, scratch.at(leftover), 0);
+    if (result !== -errno.ENOENT) check(result, "unlinkat", leftover);
     return true;
   };
   const all = directories.flatMap((directory) => directory.names.map((name) => ({ directory, name })));
   const asVictim = all.filter(({ name }) => isInode(stat, name.victim));
   if (asVictim.length === 0) {
-    // A link to an object that was not exchanged yet: its object's name is there still.
+    // A link to what was to come in place of a name, and did not: it has another name.
     const logged = all.find(({ name }) => isInode(stat, Uint32Array.from(name.target)));
-    return logged !== undefined && isObject(parts, logged.name, stat) ? drop() : false;
+    return logged !== undefined && stat.nlink > 1 ? drop() : false;
   }
   const first = asVictim[0] as { name: LoggedName };
   // What someone wrote to it before the run died is nowhere else.
   if (isState(stat, first.name.victim) && hashesToItsName(parts, first.name)) return drop();
-  const taken = asVictim.find(({ directory, name }) => standsUnder(parts, directory, name));
-  return taken !== undefined && giveBack(parts, taken.directory, { name: taken.name, leftover }) && drop();
-}
-
-function isObject({ kernel, objectsFd }: Interrupted, { ref }: LoggedName, stat: Stat): boolean {
-  const { sys } = kernel;
-  const { inoHigh, inoLow } = stat;
-  const named = new Ref(sys).setBytes(ref);
-  if (sys.statx(objectsFd, named.format(), AT_SYMLINK_NOFOLLOW, stat.address) < 0) return false;
-  return stat.inoHigh === inoHigh && stat.inoLow === inoLow;
+  const taken = asVictim.find(({ directory, name }) =>
+    leadsTo(parts, directory, { name: name.name, ino: name.target }),
+  );
+  if (taken !== undefined) return giveBack(parts, taken.directory, { name: taken.name, leftover }) && drop();
+  // It was not replaced yet, where names are renamed over: it has its own name besides.
+  const hasOwn = asVictim.some(({ directory, name }) =>
+    leadsTo(parts, directory, { name: name.name, ino: inoOf(name) }),
+  );
+  return hasOwn && drop();
 }
 
 function hashesToItsName({ kernel, objectsFd }: Interrupted, { ref, target }: LoggedName): boolean {
@@ -98,15 +104,21 @@ function hashesToItsName({ kernel, objectsFd }: Interrupted, { ref, target }: Lo
   }
 }
 
-/** Whether the target's inode is what the name leads to now. */
-function standsUnder({ kernel, rootFd }: Interrupted, { path }: LoggedDirectory, name: LoggedName): boolean {
+const inoOf = ({ victim }: LoggedName): InoWords => [victim[INO_HIGH] ?? 0, victim[INO_LOW] ?? 0];
+
+/** Whether the inode is what the name leads to now. */
+function leadsTo(
+  { kernel, rootFd }: Interrupted,
+  { path }: LoggedDirectory,
+  { name, ino }: { name: Buffer; ino: InoWords },
+): boolean {
   const { sys, scratch } = kernel;
   const fd = openBelow(kernel, rootFd, path);
   if (fd < 0) return false;
   const stat = new Stat(sys);
-  const found = sys.statx(fd, scratch.at(name.name), AT_SYMLINK_NOFOLLOW, stat.address) === 0;
+  const found = sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) === 0;
   sys.close(fd);
-  return found && stat.inoHigh === name.target[0] && stat.inoLow === name.target[1];
+  return found && stat.inoHigh === ino[0] && stat.inoLow === ino[1];
 }
 
 function giveBack(
@@ -118,6 +130,12 @@ function giveBack(
   const fd = openBelow(kernel, rootFd, path);
   if (fd < 0) return false;
   const result = sys.renameat2(tmpFd, scratch.at(leftover), fd, scratch.at(name.name), RENAME_EXCHANGE);
+  if (result === -errno.EINVAL || result === -errno.ENOSYS) {
+    // The name was seen to lead to the target a moment ago.
+    const renamed = sys.renameat2(tmpFd, scratch.at(leftover), fd, scratch.at(name.name), 0);
+    sys.close(fd);
+    return renamed === 0;
+  }
   const stat = new Stat(sys);
   const isOut =
     result === 0 &&
@@ -146,7 +164,7 @@ function putTimeBack(
         [[victim[INO_HIGH] ?? 0, victim[INO_LOW] ?? 0] as const, target],
       ]),
     );
-    const now = fingerprint(kernel, new Listing(sys), fd, mayBe);
+    const now = fingerprint(kernel, new Listing(sys), fd, byName(mayBe));
     if (now?.high !== print.high || now.low !== print.low) return;
     const mtimeNs = timeAt(mtime, 0);
     if (stat.mtimeNs !== mtimeNs) sys.futimens(fd, new TimesBuffer(sys).withMtime(mtimeNs));

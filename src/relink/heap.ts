@@ -3,6 +3,7 @@ import type { Memory, Sys } from "../sys/sys.ts";
 import { writeScratch } from "./record-file.ts";
 
 const BUFFER_BYTES = 1 << 16;
+const BLOCK_BYTES = 4096;
 const HIGH = 0x100000000;
 
 /** Bytes of names, one after another: of one thread. */
@@ -43,12 +44,12 @@ export class HeapWriter {
 export class HeapReader {
   readonly #sys: Sys;
   readonly #fds: readonly number[];
-  readonly #memory: Memory;
+  readonly #blocks: Block[];
 
   constructor(sys: Sys, fds: readonly number[]) {
     this.#sys = sys;
     this.#fds = fds;
-    this.#memory = sys.allocate(BUFFER_BYTES);
+    this.#blocks = fds.map(() => ({ memory: undefined, start: 0, end: 0 }));
   }
 
   /** A copy of the name whose three words begin at `at`. */
@@ -56,9 +57,24 @@ export class HeapReader {
     const head = words[at] as number;
     const length = head & 0xffff;
     const position = (words[at + 1] as number) * HIGH + (words[at + 2] as number);
-    const fd = this.#fds[head >>> 16] as number;
-    const got = check(this.#sys.pread(fd, this.#memory.address, length, position), "read");
-    if (got < length) throw new Error("the stock of names is short");
-    return Buffer.from(this.#memory.bytes.subarray(0, length));
+    const block = this.#blocks[head >>> 16] as Block;
+    if (position < block.start || position + length > block.end) this.#fill(head >>> 16, position, length);
+    const from = position - block.start;
+    return Buffer.from((block.memory as Memory).bytes.subarray(from, from + length));
+  }
+
+  /** Names that are read one after another were mostly written near each other. */
+  #fill(writer: number, position: number, length: number): void {
+    const block = this.#blocks[writer] as Block;
+    block.memory ??= this.#sys.allocate(BLOCK_BYTES + BUFFER_BYTES);
+    block.start = Math.floor(position / BLOCK_BYTES) * BLOCK_BYTES;
+    const wanted = position + length - block.start + BLOCK_BYTES / 2;
+    const room = Math.min(block.memory.bytes.length, Math.ceil(wanted));
+    const fd = this.#fds[writer] as number;
+    block.end = block.start + check(this.#sys.pread(fd, block.memory.address, room, block.start), "read");
+    if (position + length > block.end) throw new Error("the stock of names is short");
   }
 }
+
+/** What is held of one heap. */
+type Block = { memory: Memory | undefined; start: number; end: number };

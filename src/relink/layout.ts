@@ -40,7 +40,9 @@ export const DIGEST = 22;
 export const DIGEST_WORDS = 8;
 /** Of an inode with xattrs the whole variant, as they are part of it; zero without. */
 export const XATTR_VARIANT = 30;
-export const INODE_WORDS = 32;
+/** Stands for the xattrs alone, where they are compared and there are some. */
+export const XATTR_MARK = 32;
+export const INODE_WORDS = 34;
 
 /** A name among those of its inode. */
 export const PLACE_WORDS = 5;

@@ -1,4 +1,4 @@
-import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import type { Stat } from "../sys/stat.ts";
@@ -10,6 +10,7 @@ import { sameContentMoment, statOpen, unstable, type Moment } from "../work/sour
 import {
   CTIME,
   DIGEST,
+  DIGEST_WORDS,
   GENERATION,
   INODE_WORDS,
   MTIME,
@@ -17,15 +18,22 @@ import {
   PLACE_WORDS,
   SIZE_HIGH,
   STATX_WORDS,
+  XATTR_MARK,
   XATTR_VARIANT,
   inoAt,
   numberAt,
   timeAt,
 } from "./layout.ts";
+import { isState } from "./inode-state.ts";
 import { RecordReader } from "./record-file.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { RunSorter, type Run } from "./sorter.ts";
+import { xattrMark } from "./undo-log.ts";
 import { variantOfRead, variantRecordOf } from "./variant.ts";
+
+const CTIME_WORDS = STATX_WORDS.slice(CTIME, CTIME + 3);
+const ctime = new Uint32Array(3);
+const OLD_MS = 3000;
 
 /** A file whose times stay younger than the clock's tick is being written to. */
 const LOOKS = 3;
@@ -64,7 +72,8 @@ export class ContentReader {
         isRead = this.#thread.attempt(
           () => joined(this.#thread.directories.pathOf(directory), name),
           () => {
-            this.#read(record, this.#thread.directories.open(directory), name);
+            const dirFd = this.#thread.directories.open(directory);
+            this.#read(record, { dirFd, name, recordsRow: task.recordsRows });
             if (task.recordsRows) this.#recordRow(record);
           },
         );
@@ -75,25 +84,54 @@ export class ContentReader {
     this.#thread.flush();
   }
 
-  #read(record: Uint32Array, dirFd: number, name: Buffer): void {
-    const { sys, scratch, stat, generations, rules, tally } = this.#thread;
+  #read(
+    record: Uint32Array,
+    { dirFd, name, recordsRow }: { dirFd: number; name: Buffer; recordsRow: boolean },
+  ): void {
+    const { sys, scratch, stat, session, rules, tally } = this.#thread;
     const isNamed = isLasting(rules.identity);
-    record[GENERATION] = isNamed ? generations.of(dirFd, scratch.at(name)) : 0;
+    const hasRows = isNamed && (session?.hadRows ?? false);
+    record[GENERATION] = hasRows || recordsRow ? this.#generationOf(dirFd, name) : 0;
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = onSource(openQuietly(sys, dirFd, scratch.at(name), flags), "openat");
     try {
+      if (!hasRows && this.#readSettled(fd, record)) return;
       const before = this.#lookOld(fd);
       if (!isStocked(stat, record)) throw changed();
       this.#refuseOpenForWriting(fd);
       stat.copyWords(STATX_WORDS, record, 0);
-      const known = isNamed ? this.#known(record) : undefined;
+      const known = hasRows ? this.#known(record) : undefined;
       const digest = known ?? this.#hash(fd, before);
-      record.set(new Uint32Array(digest.buffer.slice(digest.byteOffset, digest.byteOffset + 32)), DIGEST);
+      putDigest(record, digest);
       this.#addXattrs(record, fd);
       if (known === undefined) tally.readInodes++;
     } finally {
       sys.close(fd);
     }
+  }
+
+  /**
+   * The usual case with the fewest calls: a small file that was old when the stock was taken, and is now, after it was
+   * read, as it was then. The lease lasts until the file is closed. @returns false: nothing is known yet
+   */
+  #readSettled(fd: number, record: Uint32Array): boolean {
+    const { sys, content, stat, scratch, tally, rules } = this.#thread;
+    const sizeBytes = numberAt(record, SIZE_HIGH);
+    // Who opens the file to write waits for the lease: not for as long as a limited reading sleeps.
+    if (sizeBytes > SMALL_BYTES || rules.bwlimitBytes !== undefined || !isOld(record)) return false;
+    if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
+    const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
+    const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
+    if (bytes === undefined || statted < 0 || !isState(stat, record) || !hasCtime(stat, record)) return false;
+    putDigest(record, blake3(bytes));
+    this.#addXattrs(record, fd);
+    tally.readInodes++;
+    return true;
+  }
+
+  #generationOf(dirFd: number, name: Buffer): number {
+    const { generations, scratch } = this.#thread;
+    return generations.of(dirFd, scratch.at(name));
   }
 
   /** A write within the same tick of the clock as the last one leaves no trace in the times: wait until it is over. */
@@ -143,13 +181,14 @@ export class ContentReader {
 
   #addXattrs(record: Uint32Array, fd: number): void {
     const { rules, xattrs } = this.#thread;
-    record.fill(0, XATTR_VARIANT, XATTR_VARIANT + 2);
+    record.fill(0, XATTR_VARIANT, XATTR_MARK + 2);
     if (!rules.compared.xattrs) return;
     const found: readonly Xattr[] = fromSource(() => xattrs.read({ fd }));
     if (found.length === 0) return;
     const variant = variantOf(variantRecordOf(record, rules.compared, found));
     record[XATTR_VARIANT] = variant.readUInt32LE(0);
     record[XATTR_VARIANT + 1] = variant.readUInt32LE(4);
+    record.set(xattrMark(found), XATTR_MARK);
   }
 
   /** So that a run that is stopped need not read the inode again: long runs only, as a row costs more than a small file. */
@@ -182,6 +221,24 @@ function isStocked(stat: Stat, record: Uint32Array): boolean {
     stat.sizeBytes === numberAt(record, SIZE_HIGH) &&
     stat.mtimeNs === timeAt(record, MTIME)
   );
+}
+
+/** Older than any clock's tick: what is written from now on leaves a trace in the times. */
+function isOld(record: Uint32Array): boolean {
+  const now = Date.now();
+  return [MTIME, CTIME].every((at) => {
+    const ageMs = now - numberAt(record, at) * 1000;
+    return ageMs > OLD_MS;
+  });
+}
+
+function hasCtime(stat: Stat, record: Uint32Array): boolean {
+  stat.copyWords(CTIME_WORDS, ctime, 0);
+  return ctime[0] === record[CTIME] && ctime[1] === record[CTIME + 1] && ctime[2] === record[CTIME + 2];
+}
+
+function putDigest(record: Uint32Array, digest: Buffer): void {
+  for (let index = 0; index < DIGEST_WORDS; index++) record[DIGEST + index] = digest.readUInt32LE(index * 4);
 }
 
 const isWhole = (timeNs: bigint): boolean => timeNs % 1_000_000_000n === 0n;

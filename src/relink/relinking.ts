@@ -1,10 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { RelinkCounters, RelinkPhase } from "../report/events.ts";
+import type { Gains } from "../report/events.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import type { Unit } from "../tree/snapshots.ts";
 import { Ref, type Store } from "../../store/store.ts";
 import { BatchView } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
@@ -19,6 +17,7 @@ import {
   type ClassDoor,
 } from "./classes.ts";
 import { Directories } from "./directories.ts";
+import { GainCounter } from "./gains.ts";
 import { HeapReader } from "./heap.ts";
 import {
   DIGEST,
@@ -32,12 +31,11 @@ import {
   comparedWords,
   numberAt,
 } from "./layout.ts";
-import type { Failure } from "../work/messages.ts";
-import type { RelinkRules, RelinkTask, StockFiles } from "./messages.ts";
+import type { RelinkTask } from "./messages.ts";
 import { RecordReader, RecordWriter } from "./record-file.ts";
 import { closeStockFiles, openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
-import type { RelinkPool } from "./relink-pool.ts";
+import type { RelinkingParts } from "./relinking-parts.ts";
 import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
 import { RoomMaker } from "./make-room.ts";
 import { variantOfRead } from "./variant.ts";
@@ -56,32 +54,6 @@ const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
 
-export type RelinkingParts = {
-  kernel: Kernel;
-  pool: RelinkPool;
-  files: StockFiles;
-  rules: RelinkRules;
-  rootFd: number;
-  stockFd: number;
-  units: readonly Unit[];
-  full: boolean;
-  /** What is read is recorded from the beginning: the run will be cut short. */
-  recordsAtOnce: boolean;
-  linkLimit: number;
-  /** Where objects are looked for; -1 for none. */
-  objectsFd: number;
-  /** Undefined in a dry run, and until there is room. */
-  store: Store | undefined;
-  /** On a disk without room for a store: to be called once there may be some. */
-  openStore: (() => Promise<Store>) | undefined;
-  failed: (failure: Failure) => void;
-  counters: RelinkCounters;
-  perUnit: { names: Float64Array; freedBytes: Float64Array };
-  freeBytes: () => number;
-  phase: (phase: RelinkPhase, total: number) => void;
-  batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer) => void;
-};
-
 /** Drives a relink through its two passes (docs/design.md, "Relinking"; ADR 8). */
 export class Relinking {
   readonly #parts: RelinkingParts;
@@ -89,7 +61,10 @@ export class Relinking {
   readonly #heap: HeapReader;
   readonly #directories: Directories;
   readonly #stat: Stat;
+  readonly #gains: GainCounter;
   #candidates = 0;
+  /** What `--ignore-*` would gain in addition; once everything was read. */
+  gains: Gains = {};
   #store: Store | undefined;
   #objectsFd: number;
   #runner: BatchRunner | undefined;
@@ -102,6 +77,7 @@ export class Relinking {
     this.#objectsFd = parts.objectsFd;
     this.#openStore = parts.openStore;
     this.#sources = openSources(kernel, stockFd);
+    this.#gains = new GainCounter(kernel.sys, this.#sources.gainsFd, rules.compared);
     this.#heap = new HeapReader(kernel.sys, files.heapFds);
     const door = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.#heap };
     this.#directories = new Directories(kernel, door);
@@ -151,7 +127,13 @@ export class Relinking {
     const byIno = { words: INODE_WORDS, key: [INO_HIGH, INO_LOW] };
     const chosen = new RunSorter(sys, this.#sources.chosenFd, byIno);
     const byClass = mergeRuns(sys, inodes.finish(), { words: INODE_WORDS, key });
-    counters.aloneInodes = chooseCandidates(byClass, compared, { candidates: chosen, takesAll: full });
+    counters.aloneInodes = chooseCandidates(byClass, compared, {
+      candidates: chosen,
+      takesAll: full,
+      met: (inode, isAlone) => {
+        this.#gains.addGroup(inode, isAlone);
+      },
+    });
     const candidates = new RecordWriter(sys, files.candidatesFd, INODE_WORDS);
     for (const inode of mergeRuns(sys, chosen.finish(), byIno)) candidates.append(inode);
     candidates.flush();
@@ -192,6 +174,7 @@ export class Relinking {
     const classes = new RunSorter(sys, this.#sources.classesFd, classLayout);
     const former = new ClassFormer({ members, classes, door: this.#classDoor() });
     former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), key);
+    this.gains = this.#gains.sum();
     return classes.finish();
   }
 
@@ -214,6 +197,9 @@ export class Relinking {
         return new Set(
           this.#objectsOf(ref).map(({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`),
         );
+      },
+      formed: (survivor) => {
+        this.#gains.addClass(survivor);
       },
       isPathBefore: (a, b) => pathOf(a).compare(pathOf(b)) < 0,
     };

@@ -33,12 +33,16 @@ export class Replacer {
   readonly #kernel: Kernel;
   readonly #tmpFd: number;
   readonly #tmp: Buffer;
+  readonly #kept: Buffer;
   readonly #stat: Stat;
+  /** The filesystem exchanges names, as far as is known. */
+  #isAble = true;
 
   constructor(kernel: Kernel, tmpFd: number, tmp: Buffer) {
     this.#kernel = kernel;
     this.#tmpFd = tmpFd;
     this.#tmp = tmp;
+    this.#kept = Buffer.concat([tmp, Buffer.from(".kept")]);
     this.#stat = new Stat(kernel.sys);
   }
 
@@ -52,7 +56,12 @@ export class Replacer {
     if (isInode(stat, from.state)) return "unchanged";
     if (!isState(stat, at.victim)) throw changed();
     this.#link(from);
-    const exchanged = this.#exchange(at);
+    const exchanged = this.#isAble ? this.#exchange(at) : -errno.EINVAL;
+    if (exchanged === -errno.EINVAL || exchanged === -errno.ENOSYS) {
+      this.#isAble = false;
+      this.#renameOver(at);
+      return "replaced";
+    }
     if (exchanged < 0) {
       this.#drop();
       if (exchanged === -errno.ENOENT) throw changed();
@@ -73,6 +82,41 @@ export class Replacer {
     if (isState(stat, from.state)) return;
     this.#drop();
     throw new EntryFailure("CHANGED", "the file that its equals were to share was changed meanwhile");
+  }
+
+  /**
+   * Where names cannot be exchanged: what the name leads to gets a second name and is looked at, with a lease that keeps
+   * writers out until it is over, then the name is renamed over, then it is looked at again. Whoever puts another file
+   * in the name's place between the last look and the rename loses it.
+   */
+  #renameOver(at: NameToReplace): void {
+    const { sys, scratch } = this.#kernel;
+    const [tmp, kept, name] = [this.#tmp, this.#kept, at.name];
+    let fd = -1;
+    try {
+      sys.unlinkat(this.#tmpFd, scratch.at(kept), 0);
+      onTarget(sys.linkat(at.dirFd, scratch.at(name), this.#tmpFd, scratch.at(kept), 0), "linkat");
+      const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+      fd = openQuietly(sys, this.#tmpFd, scratch.at(kept), flags);
+      const refusal = fd < 0 ? changed() : (this.#refusal(fd, at) ?? this.#absence(at));
+      if (refusal !== undefined) throw refusal;
+      onTarget(sys.renameat2(this.#tmpFd, scratch.at(tmp), at.dirFd, scratch.at(name), 0), "renameat2");
+      if (!isState(statDescriptor(this.#kernel, fd, this.#stat), at.victim)) {
+        onTarget(sys.renameat2(this.#tmpFd, scratch.at(kept), at.dirFd, scratch.at(name), 0), "renameat2");
+        throw changed();
+      }
+    } finally {
+      if (fd >= 0) sys.close(fd);
+      // A rename of one inode over itself does nothing.
+      for (const each of [tmp, kept]) sys.unlinkat(this.#tmpFd, scratch.at(each), 0);
+    }
+  }
+
+  /** The name leads elsewhere by now. */
+  #absence({ dirFd, name, victim }: NameToReplace): EntryFailure | undefined {
+    const { sys, scratch } = this.#kernel;
+    const result = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
+    return result === 0 && isInode(this.#stat, victim) ? undefined : changed();
   }
 
   #exchange({ dirFd, name }: NameToReplace): number {

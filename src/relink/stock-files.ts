@@ -25,6 +25,7 @@ export type Sources = {
   chosenFd: number;
   membersFd: number;
   classesFd: number;
+  gainsFd: number;
 };
 
 export function openSources(kernel: Kernel, stockFd: number): Sources {
@@ -35,5 +36,6 @@ export function openSources(kernel: Kernel, stockFd: number): Sources {
     chosenFd: open("chosen"),
     membersFd: open("members"),
     classesFd: open("classes"),
+    gainsFd: open("gains"),
   };
 }

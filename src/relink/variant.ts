@@ -32,8 +32,8 @@ export function hasXattrsOf(thread: RelinkThread, target: Uint32Array, fd: numbe
   const { compared } = thread.rules;
   if (!compared.xattrs) return true;
   const found = fromSource(() => thread.xattrs.read({ fd }));
+  if (found.length === 0) return target[TARGET_ROW.xattrs] === 0 && target[TARGET_ROW.xattrs + 1] === 0;
   const wanted = target.slice(TARGET_ROW.xattrs, TARGET_ROW.xattrs + 2);
-  if (found.length === 0) return wanted.every((word) => word === 0);
   const variant = variantOf(variantRecordOf(target.subarray(TARGET_ROW.inode), compared, found));
   return Buffer.from(variant).equals(Buffer.from(wanted.buffer));
 }

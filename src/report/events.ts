@@ -141,6 +141,10 @@ export type RelinkCounters = {
   failures: number;
 };
 
+/** What an option would merge in addition: of what was read, and at most of what was not. */
+export type Gain = { inodes: number; bytes: number; unreadInodes: number; unreadBytes: number };
+export type Gains = Partial<Record<"time" | "mode" | "owner" | "xattrs" | "all", Gain>>;
+
 /** What `relink --undo` counts. */
 export type UndoCounters = {
   /** Names whose attributes the log has. */
@@ -181,6 +185,8 @@ export type RelinkSummary = RelinkCounters & {
   root: string;
   /** It was --time-limit that stopped it. */
   timeLimit: boolean;
+  /** By the attribute that would be ignored; "all": all of them. */
+  gains: Gains;
   linkLimit: number;
   elapsedMs: number;
   peakRssAnonBytes: number;

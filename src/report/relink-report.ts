@@ -47,6 +47,7 @@ function rows(summary: RelinkSummary, reasons: ReasonCounts): Row[] {
     ["outside", outsideText(summary)],
     ["link limit", siblingsText(summary)],
     ["left alone", leftText(summary)],
+    ...gainRows(summary),
     ["skipped", skippedText(summary.failures, reasons)],
   ];
   return all.filter(([, text]) => text !== "");
@@ -83,6 +84,17 @@ function leftText({ twiceInodes, foreignDirectories }: RelinkSummary): string {
       : "",
   ];
   return parts.filter((part) => part !== "").join(", ");
+}
+
+/** What would be one if these attributes were not compared, in addition. */
+function gainRows({ gains }: RelinkSummary): Row[] {
+  return Object.entries(gains).map(([option, { inodes, bytes, unreadInodes, unreadBytes }]): Row => {
+    const name = option === "all" ? "all --ignore-*" : `--ignore-${option}`;
+    const sure = `${formatQuantity(inodes, "inode")} more, ${formatBytes(bytes)}`;
+    if (unreadInodes === 0) return [name, sure];
+    const perhaps = `at most ${formatBytes(unreadBytes)} in ${formatQuantity(unreadInodes, "inode")} not read`;
+    return [name, inodes === 0 ? perhaps : `${sure}; ${perhaps}`];
+  });
 }
 
 function whatNext({ outcome, dryRun, root }: RelinkSummary): string[] {

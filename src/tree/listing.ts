@@ -63,6 +63,14 @@ export class Listing {
   get nameAddress(): Address {
     return this.#memory.address + this.#at + 19;
   }
+  /** Of the name, as hashName (fingerprint.ts) has it: FNV-1a. */
+  get nameHash(): number {
+    const { bytes } = this.#memory;
+    let hash = 0x811c9dc5;
+    for (let at = this.#at + 19; bytes[at] !== 0; at++)
+      hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
+    return hash ^ (hash >>> 15);
+  }
   copyName(): Buffer {
     const start = this.#at + 19;
     return Buffer.from(this.#memory.bytes.subarray(start, this.#memory.bytes.indexOf(0, start)));

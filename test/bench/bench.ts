@@ -1,10 +1,11 @@
-// `npm run bench -- SCENARIO... [--runs 5] [--quick] [--peers dedupe,rsync,cp,floor]`: docs/testing.md
+// `npm run bench -- SCENARIO... [--runs 5] [--quick] [--peers dedupe,rsync,cp,floor,hardlink,jdupes,rdfind]`: docs/testing.md
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { imageFolder } from "./image.ts";
 import { measureMemory, type MemoryResult } from "./memory.ts";
+import { fewSizes, inflatedRoot, measureHealing } from "./relink.ts";
 import { scenario } from "./scenarios.ts";
 import { measureSpeed, type SpeedResult } from "./speed.ts";
 import { memoryTable, speedTable } from "./table.ts";
@@ -27,7 +28,7 @@ async function main(): Promise<void> {
     options: {
       runs: { type: "string", default: "5" },
       quick: { type: "boolean", default: false },
-      peers: { type: "string", default: "dedupe,rsync,cp,floor" },
+      peers: { type: "string", default: "dedupe,rsync,cp,floor,hardlink,jdupes,rdfind" },
     },
   });
   const wanted = positionals.length === 0 ? ["all"] : positionals;
@@ -52,6 +53,12 @@ async function one(name: string, settings: Settings): Promise<void> {
     case "c":
     case "d":
       return reportSpeed(measureSpeed(scenario(name, size), tools, settings));
+    case "relink":
+      return reportSpeed(measureHealing(inflatedRoot(size), tools, settings));
+    case "few-sizes":
+      for (const files of [250_000, 500_000])
+        reportSpeed(measureHealing(fewSizes(size, files), tools, settings));
+      return;
     case "memory":
       return reportMemory(name, [await measureMemory(scenario("a", size), tools)]);
     case "memory-long": {
@@ -63,7 +70,7 @@ async function one(name: string, settings: Settings): Promise<void> {
       return rmSync(imageFolder, { recursive: true, force: true });
     default:
       throw new Error(
-        `no scenario is called ${name}: ${speedNames.join(", ")}, all, memory, memory-long, clean`,
+        `no scenario is called ${name}: ${speedNames.join(", ")}, all, relink, few-sizes, memory, memory-long, clean`,
       );
   }
 }

@@ -22,11 +22,11 @@ export function run(command: string, ...args: string[]): string {
   return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
 }
 
-/** mkfs.ext4 with its defaults, on a sparse file. */
-export function makeImage(image: string, sizeGiB: number): void {
+/** mkfs.ext4 with its defaults but for `options`, on a sparse file. */
+export function makeImage(image: string, sizeGiB: number, options: readonly string[] = []): void {
   writeFileSync(image, "");
   truncateSync(image, sizeGiB * 2 ** 30);
-  run("mkfs.ext4", "-q", "-F", image);
+  run("mkfs.ext4", "-q", "-F", ...options, image);
 }
 
 export function mountImage(image: string, options: string): Mounted {

@@ -38,7 +38,8 @@ export function peersFor({ source }: Scenario, tools: Tools, wanted: readonly st
       : [];
   const all: Record<string, Peer[]> = { dedupe: [dedupe], rsync: [rsync], cp: [cp], floor: floors };
   return wanted.flatMap((name) => {
-    const peers = all[name];
+    // Those heal a tree in place (relink.ts).
+    const peers = ["hardlink", "jdupes", "rdfind"].includes(name) ? [] : all[name];
     if (peers === undefined) throw new Error(`no peer is called ${name}: ${Object.keys(all).join(", ")}`);
     return peers;
   });

@@ -50,7 +50,7 @@ function measureOnce(peer: Peer, run: { scenario: Scenario; tools: Tools; root: 
 }
 
 /** Until everything is on the target's disk. */
-function timed([command, ...args]: string[], target: string): number {
+export function timed([command, ...args]: string[], target: string): number {
   const start = process.hrtime.bigint();
   const { status, error } = spawnSync(command!, args, { stdio: ["ignore", "ignore", "inherit"] });
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}`, { cause: error });

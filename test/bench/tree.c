@@ -1,5 +1,6 @@
 /* Makes, warms and counts the trees of the bench.
    tree make ROOT SNAPSHOTS FOLDERS FILES MIN_BYTES MAX_BYTES   every snapshot names all FOLDERS * FILES inodes
+   tree few ROOT FILES    small files of five sizes, 1000 in a folder, each content twice
    tree warm ROOT     stats every name and reads every inode once
    tree count ROOT    prints how many names it has and how many inodes that are no directories */
 #define _GNU_SOURCE
@@ -82,6 +83,24 @@ static void make(const char *root, char **arg) {
   }
 }
 
+static void make_few(const char *root, int files) {
+  int top = open(root, O_RDONLY | O_DIRECTORY), folder = -1;
+  if (top < 0) err(1, "%s", root);
+  char name[64];
+  for (int i = 0; i < files; i++) {
+    if (i % 1000 == 0) {
+      if (folder >= 0) close(folder);
+      snprintf(name, sizeof name, "folder-%05d", i / 1000);
+      folder = make_folder(top, name);
+    }
+    uint64_t content = i % (files / 2);
+    state = 88172645463325252u + content * 2654435761u;
+    snprintf(name, sizeof name, "file-%05d.txt", i % 1000);
+    make_file(folder, name, 200 + 104 * (content % 5));
+  }
+  close(folder);
+}
+
 static unsigned char *seen;
 static uint64_t names, inodes;
 static int reading;
@@ -120,6 +139,10 @@ static void visit(int folder, int depth) {
 int main(int argc, char **argv) {
   if (argc == 8 && !strcmp(argv[1], "make")) {
     make(argv[2], argv + 3);
+    return 0;
+  }
+  if (argc == 4 && !strcmp(argv[1], "few")) {
+    make_few(argv[2], atoi(argv[3]));
     return 0;
   }
   if (argc != 3) errx(2, "see the head of tree.c");

@@ -6,7 +6,7 @@ import { dedupe, startDedupe } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { makeInflatedRoot } from "../support/inflated-root.ts";
 import { makeManyNames } from "../support/many-names.ts";
-import { compareTrees } from "../support/oracle.ts";
+import { compareTrees, manifest } from "../support/oracle.ts";
 import { healedDifferences, relink, relinkWell } from "../support/relink.ts";
 import { brokenNames } from "../support/relink-sweep.ts";
 import { repositoryRoot } from "../support/repository-root.ts";
@@ -130,7 +130,7 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     { timeout: 120_000 },
     async () => {
       await withInflated(({ root, original }) => {
-        const stopped = relink("--time-limit", "1s", "--bwlimit", "500", root);
+        const stopped = relink("--time-limit", "3s", "--bwlimit", "250", root);
         expect(stopped.code).toBe(0);
         expect(stopped.summary).toMatchObject({ outcome: "stopped", timeLimit: true });
         expect(brokenNames(original, root)).toEqual([]);
@@ -143,10 +143,30 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     },
   );
 
+  it("lets the same name survive whatever the number of threads", async () => {
+    const survivors: string[][] = [];
+    for (const jobs of ["1", "4"]) {
+      await withInflated(({ root }) => {
+        const inodes = (): Map<string, string> =>
+          new Map(
+            manifest(root).flatMap(({ path, type, inode }) => (type === "file" ? [[path, inode]] : [])),
+          );
+        const before = inodes();
+        relinkWell("-j", jobs, root);
+        survivors.push(
+          [...inodes()].filter(([path, inode]) => before.get(path) === inode).map(([path]) => path),
+        );
+      });
+    }
+    expect(survivors[0]).toContain("daily.2/docs/same");
+    expect(survivors[1]).toEqual(survivors[0]);
+  });
+
   it("stops at a signal, and the next run goes on", async () => {
     await withInflated(async ({ root, original }) => {
       const run = startDedupe(["relink", "--json", "--bwlimit", "500", root]);
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await new Promise((resolve) => run.process.stdout?.once("data", resolve));
+      await new Promise((resolve) => setTimeout(resolve, 700));
       run.process.kill("SIGTERM");
       expect((await run.ended).code).toBe(143);
       expect(brokenNames(original, root)).toEqual([]);

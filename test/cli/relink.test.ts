@@ -92,23 +92,47 @@ describe.skipIf(!requireRsnapshot())("an rsnapshot root that rsync inflated", ()
     });
   });
 
-  it.skipIf(!requireTool("jdupes"))(
-    "has the partition of names into inodes that jdupes -L makes",
+  it.skipIf(!requireTool("jdupes") || !requireTool("rdfind") || !requireTool("hardlink"))(
+    "has the partition of names into inodes that jdupes -L, rdfind and hardlink -X make",
+    { timeout: 600_000 },
     async () => {
       await withRoots("ext4", ({ source, mount }) => {
-        const [root, theirs] = [join(mount, "root"), join(mount, "theirs")];
+        const copyOf = (root: string, name: string): string => {
+          execFileSync("cp", ["-a", root, join(mount, name)]);
+          return join(mount, name);
+        };
+        const root = join(mount, "root");
         inflate(source, root);
-        // jdupes compares content alone: times, modes and owners are made equal for all.
+        // hardlink compares times by the second.
+        execFileSync("python3", ["-c", wholeSeconds, root]);
+        const theirs = copyOf(root, "hardlink");
+        execFileSync("hardlink", ["-X", "-q", theirs], { stdio: "ignore" });
+        const ours = copyOf(root, "ours");
+        relinkWell(ours);
+        expect(partition(ours)).toEqual(partition(theirs));
+        // The others compare content alone: times, modes and owners are made equal for all.
         execFileSync("find", [root, "-type", "f", "-exec", "chmod", "644", "{}", "+"]);
         execFileSync("find", [root, "-type", "f", "-exec", "touch", "-d", "2024-01-01", "{}", "+"]);
-        execFileSync("cp", ["-a", root, theirs]);
-        execFileSync("jdupes", ["-r", "-L", "-q", theirs], { stdio: "ignore" });
+        const [jdupes, rdfind] = [copyOf(root, "jdupes"), copyOf(root, "rdfind")];
+        execFileSync("jdupes", ["-r", "-L", "-q", jdupes], { stdio: "ignore" });
+        const options = ["-makehardlinks", "true", "-makeresultsfile", "false"];
+        execFileSync("rdfind", [...options, rdfind], { stdio: "ignore" });
         relinkWell(root);
-        expect(partition(root)).toEqual(partition(theirs));
+        expect(partition(root)).toEqual(partition(jdupes));
+        expect(partition(root)).toEqual(partition(rdfind));
       });
     },
   );
 });
+
+const wholeSeconds = `
+import os, sys
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        path = os.path.join(folder, name)
+        seconds = int(os.lstat(path).st_mtime)
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
+`;
 
 function doneBy({ linkedNames, mergedInodes, freedBytes, siblings, outsideInodes }: Summary) {
   return { linkedNames, mergedInodes, freedBytes, siblings, outsideInodes };

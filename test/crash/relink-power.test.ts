@@ -15,7 +15,7 @@ import { file, makeTree } from "../support/tree.ts";
 const MIB = 2 ** 20;
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 const types = long ? (["ext4", "xfs"] as const) : (["xfs"] as const);
-const cuts = long ? 25 : 4;
+const cuts = long ? 50 : 4;
 const files = long ? 6000 : 600;
 
 /* Every call is traced to nowhere. */
