@@ -6,14 +6,13 @@ import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { settleFormat, type MergePolicy } from "./format.ts";
 import { Index } from "./index/index.ts";
-import { InodeTable } from "./inode-table.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import { HAD_ROWS, type StoreShared } from "./session.ts";
+import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
 export type { MergePolicy } from "./format.ts";
@@ -25,8 +24,8 @@ export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
-export { StoreSession, type StoreShared } from "./session.ts";
-export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
+export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
+export { type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
 
@@ -89,9 +88,12 @@ export class Store {
     const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
     this.#index = openIndex(kernel, indexPath);
     this.#journal = new Journal(kernel, directories.storeFd);
-    const control = new SharedArrayBuffer(16);
-    this.#control = new Int32Array(control);
+    const memory = sharedMemory();
+    this.#control = new Int32Array(memory.control);
     if (this.#index.hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
+    const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
+    if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
     this.shared = {
       objectsFd: directories.objectsFd,
@@ -99,9 +101,7 @@ export class Store {
       stagingFd: directories.stagingFd,
       journalFds: this.#journal.fds,
       indexPath,
-      table: InodeTable.allocate(),
-      sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-      control,
+      ...memory,
     };
   }
 
@@ -166,9 +166,6 @@ export type OpeningStore = {
   abandon: () => void;
 };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
-
-/** 128 KiB: far more bits than there are large files of different sizes. */
-export const SIZE_BITS = 1 << 20;
 
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
 const RLIMIT_NOFILE = 7;
