@@ -8,11 +8,12 @@ import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { fromSource, onSource, targetFailed } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
+import { isHoleyUnlikeObject, objectLosesHoles } from "./holes.ts";
 import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { isStable, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
 import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -191,7 +192,9 @@ export class Settler {
     if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
       if (digest === undefined) return undefined;
-      if (this.#isSound(subject, digest, held, sizeBytes)) return { digest, isSound: true };
+      const isSound = this.#isSound(subject, digest, held, sizeBytes);
+      if (isSound && (isDense || !objectLosesHoles(this.#thread, fd, sizeBytes)))
+        return { digest, isSound: true };
       if (this.#takeover.adopt(subject, held)) return { digest, isSound: true };
     }
     return this.#copyLarge(subject, fd, sizeBytes, held);
@@ -212,7 +215,9 @@ export class Settler {
     const { content, rules } = this.#thread;
     let digest: Buffer | undefined;
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
-      const isCloned = key.device === rules.targetDevice && content.clone(fd, toFd);
+      // A clone would have the source's zeros as data (ADR 10); the file was hashed before, which tells.
+      const mayClone = key.device === rules.targetDevice && !content.passed.hasZeroBlocks;
+      const isCloned = mayClone && content.clone(fd, toFd);
       const job = { fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true };
       digest = fromSource(() => content.copy(job), "read");
     });
@@ -276,13 +281,13 @@ export class Settler {
       if (result === 0) return true;
       if (result !== -errno.EEXIST || attempt > 1) targetFailed("linkat", result);
       const look = session.look(ref, { ...this.#thread.variantRecord(made.actual), sizeBytes });
-      if (look === "sound") {
+      if (look === "sound" && !isHoleyUnlikeObject(this.#thread, made.at, sizeBytes)) {
         this.#maker.unmake(made.at);
         counters.mergedInodes++;
         counters.mergedBytes += sizeBytes;
         return false;
       }
-      if (look === "bad") session.discard(ref);
+      if (look !== "absent") session.discard(ref);
     }
   }
 
@@ -335,10 +340,4 @@ function isInode({ device, inoLow, inoHigh }: Stat, key: InodeKey): boolean {
 
 function withoutXattrs({ mode, uid, gid, mtimeNs }: Stat): Attributes {
   return { mode: mode & 0o7777, uid, gid, mtimeNs, xattrs: [] };
-}
-
-/** Nothing was written while it was read; or, where only the ctime moved (a new link), two readings agree. */
-function isStable(before: Moment, after: Moment, digest: Buffer, lastDigest: Buffer | undefined): boolean {
-  if (!sameContentMoment(before, after)) return false;
-  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
 }

@@ -15,6 +15,8 @@ export type Subject = {
   state: SourceState;
   identity: Buffer;
   group: Buffer | undefined;
+  /** Less than its size: the file may have holes. */
+  allocatedBytes: number;
   /** Other names may come. */
   isShared: boolean;
 };
@@ -35,7 +37,8 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   };
   const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
   const group = isMergeable ? undefined : groupOf(thread, identity, key, state);
-  return { frame, entry, key, state, identity, group, isShared: stat.nlink > 1 };
+  const allocatedBytes = stat.blocks * 512;
+  return { frame, entry, key, state, identity, group, allocatedBytes, isShared: stat.nlink > 1 };
 }
 
 /** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */

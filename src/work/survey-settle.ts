@@ -7,9 +7,8 @@ import { LARGE_BYTES, SMALL_BYTES, blake3 } from "../../store/store.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { Maker, type Special } from "./make.ts";
-import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { isStable, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, groupOf, heldOf, subjectOf, type Subject } from "./subject.ts";
-import { dataBytesOf } from "./survey-content.ts";
 import type { SurveyContext } from "./survey-context.ts";
 import { SurveyLinker } from "./survey-link.ts";
 import { Takeover } from "./takeover.ts";
@@ -126,17 +125,18 @@ export class SurveySettler {
 
   #read(fd: number, { sizeBytes }: Moment): Read | undefined {
     const { thread, traits } = this.#context;
-    const { sys, content, openStat, rules } = thread;
+    const { content, openStat, rules } = thread;
     if (sizeBytes <= SMALL_BYTES && openStat.blocks * 512 >= sizeBytes) {
       const bytes = content.readSmall(fd, sizeBytes);
       return bytes === undefined
         ? undefined
-        : { digest: blake3(bytes), dataBytes: sizeBytes, isCopied: false };
+        : { digest: blake3(bytes), dataBytes: content.dataBytesOf(bytes), isCopied: false };
     }
     const digest = content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true });
     if (digest === undefined) return undefined;
     const isHome = openStat.device === rules.targetDevice;
-    const dataBytes = isHome && traits.clones ? 0 : dataBytesOf(sys, fd, sizeBytes);
+    const { passed } = content;
+    const dataBytes = isHome && traits.clones && !passed.hasZeroBlocks ? 0 : passed.dataBytes;
     const isLooked = isHome || (sizeBytes >= LARGE_BYTES && thread.session.knowsSize(sizeBytes));
     return { digest, dataBytes, isCopied: !isLooked };
   }
@@ -264,10 +264,4 @@ export class SurveySettler {
 
 function statAttributes(stat: { mode: number; uid: number; gid: number; mtimeNs: bigint }) {
   return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs };
-}
-
-/** As in settle.ts: nothing was written while it was read, or two readings agree. */
-function isStable(before: Moment, after: Moment, digest: Buffer, lastDigest: Buffer | undefined): boolean {
-  if (!sameContentMoment(before, after)) return false;
-  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
 }
