@@ -117,11 +117,11 @@ function movedText({ removedSourceNames }: Summary): string {
 function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
   const parts = [
     lostOwners > 0 ? `the owner of ${formatQuantity(lostOwners, "inode")}` : "",
-    lostXattrs > 0 ? `extended attributes of ${formatQuantity(lostXattrs, "inode")}` : "",
+    lostXattrs > 0 ? formatQuantity(lostXattrs, "extended attribute") : "",
     lostDevices > 0 ? formatQuantity(lostDevices, "device node") : "",
   ].filter((part) => part !== "");
   if (parts.length === 0) return "";
-  return `${parts.join(", ")} (this user may not set them, or the target cannot hold them)`;
+  return `${parts.join(", ")} (this user may not read or set them, or the target cannot hold them)`;
 }
 
 function whatNext(summary: Summary): string[] {

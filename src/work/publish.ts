@@ -13,7 +13,7 @@ import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { AttributeSetter } from "../tree/apply.ts";
-import { XattrCalls, readAttributes, sameAttributes } from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, withoutXattrs, XattrCalls } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
@@ -212,7 +212,7 @@ export class Publisher {
       onTarget(targetFd, "openat");
       onSource(sys.statx(sourceFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
       const read = fromSource(() => readAttributes(this.#stat, this.#xattrs, { fd: sourceFd }));
-      const wanted = asHeld(this.#rules.xattrs ? read : { ...read, xattrs: [] }, this.#traits).attributes;
+      const wanted = asHeld(this.#rules.xattrs ? read : withoutXattrs(read), this.#traits).attributes;
       check(sys.statx(targetFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
       if (sameAttributes(wanted, readAttributes(this.#stat, this.#xattrs, { fd: targetFd }))) return false;
       this.#setter.removeOtherXattrs({ fd: targetFd }, wanted);

@@ -3,7 +3,7 @@ import { errno } from "../sys/errors.ts";
 import type { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
-import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { fromSource, onSource, targetFailed } from "./errors.ts";
@@ -119,12 +119,14 @@ export class Settler {
       ? asHeld(attributesByName(this.#thread, subject, "skip xattrs"), this.#thread.traits)
       : heldOf(this.#thread, attributesByName(this.#thread, subject, "all"));
     ref.setBytes(rowRef);
+    subject.losesXattrs = held.lostXattrs > 0;
     if (!isSame) this.#reviseVariant(subject, held.attributes);
     const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes: state.sizeBytes };
     if (session.look(ref, expected) !== "sound") return false;
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
-    if (!isSame) this.#record(subject);
-    else if (held.lostOwner) this.#thread.counters.lostOwners++;
+    if (!isSame) {
+      if (row.source.ctimeNs !== 0n || !subject.losesXattrs) this.#record(subject);
+    } else if (held.lostOwner) this.#thread.counters.lostOwners++;
     this.#linker.link(subject.frame, subject.entry, subject.key);
     return true;
   }
@@ -147,7 +149,8 @@ export class Settler {
       for (let reading = 0; reading < READINGS; reading++) {
         // What took its place meanwhile may be a directory, or a fifo, which must not be read.
         if (!openStat.isRegular || !isInode(openStat, subject.key)) throw unstable();
-        const held = heldOf(this.#thread, this.#openAttributes(fd, openStat)).attributes;
+        const { attributes: held, lostXattrs } = heldOf(this.#thread, this.#openAttributes(fd, openStat));
+        subject.losesXattrs = lostXattrs > 0;
         const isDense = openStat.blocks * 512 >= before.sizeBytes;
         const taken =
           before.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...before, isDense }, held);
@@ -313,7 +316,7 @@ export class Settler {
    * An inode touched within the clock's granularity of being read might be written again in the same tick: it is
    * not recorded as known. Filesystems with whole-second times (ext3) have a granularity of a second.
    */
-  #record({ identity, state }: Subject): void {
+  #record({ identity, state, losesXattrs }: Subject): void {
     const { session, ref, rules } = this.#thread;
     const granularityNs =
       state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
@@ -327,7 +330,7 @@ export class Settler {
     session.record({
       identity: isYoung ? Buffer.alloc(identity.length) : identity,
       // Without its xattrs it is known by content alone: a run that wants them has to look again.
-      source: rules.xattrs ? state : { ...state, ctimeNs: 0n },
+      source: rules.xattrs && !losesXattrs ? state : { ...state, ctimeNs: 0n },
       target,
       ref: ref.bytes,
     });
@@ -336,8 +339,4 @@ export class Settler {
 
 function isInode({ device, inoLow, inoHigh }: Stat, key: InodeKey): boolean {
   return device === key.device && inoLow === key.inoLow && inoHigh === key.inoHigh;
-}
-
-function withoutXattrs({ mode, uid, gid, mtimeNs }: Stat): Attributes {
-  return { mode: mode & 0o7777, uid, gid, mtimeNs, xattrs: [] };
 }

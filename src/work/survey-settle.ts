@@ -1,6 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, S_IFBLK, S_IFCHR, S_IFLNK } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3 } from "../../store/store.ts";
@@ -105,7 +105,7 @@ export class SurveySettler {
         if (!openStat.isRegular || openStat.ino !== subject.state.ino) throw unstable();
         const attributes = rules.xattrs
           ? fromSource(() => readAttributes(openStat, xattrs, { fd }))
-          : { ...statAttributes(openStat), xattrs: [] };
+          : withoutXattrs(openStat);
         const held = heldOf(thread, attributes).attributes;
         const read = before.sizeBytes === 0 ? undefined : fromSource(() => this.#read(fd, before));
         const after = statOpen(thread, fd, stat);
@@ -260,8 +260,4 @@ export class SurveySettler {
     ledger.insert(key, ref, session.found);
     this.#linker.finish(frame, entry.name, "made");
   }
-}
-
-function statAttributes(stat: { mode: number; uid: number; gid: number; mtimeNs: bigint }) {
-  return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs };
 }
