@@ -15,11 +15,12 @@ import { Stat } from "../sys/stat.ts";
 import { AttributeSetter } from "../tree/apply.ts";
 import { readAttributes, sameAttributes, withoutXattrs, XattrCalls } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
-import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { asHeld, type TargetTraits } from "../tree/traits.ts";
 import { readActions, type Action } from "./actions.ts";
+import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import type { Failure, LateMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
@@ -60,9 +61,9 @@ export class Publisher {
    */
   snapshot(staged: Buffer, path: Buffer): void {
     const { sys, scratch } = this.#kernel;
-    const { stagingFd, targetFd } = this.#roots;
+    const { stagingFd } = this.#roots;
     const { parent, name } = parentAndName(path);
-    const parentFd = makeBelow(this.#kernel, targetFd, parent);
+    const parentFd = openContainer(this.#kernel, this.#roots, parent);
     try {
       const rename = (flags: number): number =>
         sys.renameat2(stagingFd, scratch.at(staged), parentFd, scratch.at(name), flags);

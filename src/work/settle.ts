@@ -92,10 +92,10 @@ export class Settler {
 
   #settleUnknown(frame: Frame, entry: Entry, key: InodeKey): void {
     const { stat, counters } = this.#thread;
-    counters.inodes++;
     const subject = subjectOf(this.#thread, frame, entry, key);
+    if (subject.isFirst) counters.inodes++;
     if (stat.isRegular && stat.sizeBytes > 0) {
-      counters.contentBytes += stat.sizeBytes;
+      if (subject.isFirst) counters.contentBytes += stat.sizeBytes;
       counters.plainCopyBytes += stat.sizeBytes;
       if (!this.#settleFromIndex(subject)) this.#ingest(subject);
     } else this.#specials.settle(subject);
@@ -230,17 +230,14 @@ export class Settler {
   }
 
   #settleTaken(subject: Subject, taken: Taken, held: Attributes): void {
-    const { ref, session, counters } = this.#thread;
-    const { frame, entry, key, state } = subject;
+    const { ref, session } = this.#thread;
+    const { frame, entry, key } = subject;
     const { content } = taken;
     if (
       taken.isSound === true ||
       (taken.made === undefined && this.#lookOrClear(subject, taken.digest, held))
     ) {
-      if (!this.#isItself(subject)) {
-        counters.mergedInodes++;
-        counters.mergedBytes += state.sizeBytes;
-      }
+      if (!this.#isItself(subject)) this.#countMerged(subject);
     } else if (taken.made !== undefined || !this.#takeover.adopt(subject, held)) {
       const made =
         taken.made ??
@@ -248,7 +245,7 @@ export class Settler {
           this.#thread.content.writeSmall(fd, content ?? Buffer.alloc(0));
         });
       ref.setObject(taken.digest, this.#thread.variantOf(made.actual), subject.group);
-      if (this.#adopt(made, state.sizeBytes)) {
+      if (this.#adopt(subject, made)) {
         this.#keepNew(subject, made.at);
         return;
       }
@@ -256,6 +253,13 @@ export class Settler {
     if (subject.isShared) session.table.insert(key, ref, session.found);
     this.#record(subject);
     this.#linker.link(frame, entry, key);
+  }
+
+  /** One that the table forgot is met again: it was counted then. */
+  #countMerged({ isFirst, state }: Subject): void {
+    if (!isFirst) return;
+    this.#thread.counters.mergedInodes++;
+    this.#thread.counters.mergedBytes += state.sizeBytes;
   }
 
   /** Whether an earlier run made the object from this very inode: nothing is merged then. */
@@ -277,8 +281,9 @@ export class Settler {
   }
 
   /** Names the new inode in the store. false: another worker was first, the new inode is gone and theirs found. */
-  #adopt(made: { at: Destination; actual: Attributes }, sizeBytes: number): boolean {
-    const { ref, session, scratch, counters } = this.#thread;
+  #adopt(subject: Subject, made: { at: Destination; actual: Attributes }): boolean {
+    const { ref, session, scratch } = this.#thread;
+    const { sizeBytes } = subject.state;
     for (let attempt = 0; ; attempt++) {
       const result = session.adopt(ref, made.at.fd, scratch.at(made.at.name));
       if (result === 0) return true;
@@ -286,8 +291,7 @@ export class Settler {
       const look = session.look(ref, { ...this.#thread.variantRecord(made.actual), sizeBytes });
       if (look === "sound" && !isHoleyUnlikeObject(this.#thread, made.at, sizeBytes)) {
         this.#maker.unmake(made.at);
-        counters.mergedInodes++;
-        counters.mergedBytes += sizeBytes;
+        this.#countMerged(subject);
         return false;
       }
       if (look !== "absent") session.discard(ref);

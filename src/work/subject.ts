@@ -19,6 +19,8 @@ export type Subject = {
   allocatedBytes: number;
   /** Other names may come. */
   isShared: boolean;
+  /** Met for the first time in this run: to be counted. */
+  isFirst: boolean;
   /** Of its xattrs some are not kept: the next run has to look again, so as to say so again. */
   losesXattrs: boolean;
 };
@@ -40,17 +42,11 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
   const group = isMergeable ? undefined : groupOf(thread, identity, key, state);
   const allocatedBytes = stat.blocks * 512;
-  return {
-    frame,
-    entry,
-    key,
-    state,
-    identity,
-    group,
-    allocatedBytes,
-    isShared: stat.nlink > 1,
-    losesXattrs: false,
-  };
+  const isShared = stat.nlink > 1;
+  const isFirst = !isShared || thread.session.met.add(key);
+  const known = { frame, entry, key, state, identity, group };
+  return { ...known, allocatedBytes, isShared, isFirst, losesXattrs: false };
+
 }
 
 /** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */

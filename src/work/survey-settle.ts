@@ -44,13 +44,13 @@ export class SurveySettler {
     if (stat.isDirectory) return "directory";
     const key = { device: stat.device, inoLow: stat.inoLow, inoHigh: stat.inoHigh };
     if (stat.nlink > 1 && this.#linker.linkFound(frame, entry, key)) return "settled";
-    counters.inodes++;
     const subject = subjectOf(this.#context.thread, frame, entry, key);
+    if (subject.isFirst) counters.inodes++;
     if (!stat.isRegular || stat.sizeBytes === 0) {
       this.#settleSpecial(subject);
       return "settled";
     }
-    counters.contentBytes += stat.sizeBytes;
+    if (subject.isFirst) counters.contentBytes += stat.sizeBytes;
     counters.plainCopyBytes += stat.sizeBytes;
     if (!this.#settleFromIndex(subject)) this.#ingest(subject);
     return "settled";
@@ -150,7 +150,7 @@ export class SurveySettler {
     const isTakenOver = !isMerged && this.#takeover.matches(subject, held);
     if (isTakenOver) this.#takeOver(read.dataBytes);
     else if (!isMerged || read.isCopied) counters.writtenBytes += read.dataBytes;
-    if (isMerged && !this.#isItself(subject)) {
+    if (isMerged && subject.isFirst && !this.#isItself(subject)) {
       counters.mergedInodes++;
       counters.mergedBytes += state.sizeBytes;
     }
