@@ -6,6 +6,7 @@ import type { Address } from "../src/sys/sys.ts";
 import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
+import { MetInodes } from "./met-inodes.ts";
 import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode } from "./record.ts";
 import type { Ref } from "./ref.ts";
 import type { VariantRecord } from "./variant.ts";
@@ -19,6 +20,8 @@ export type StoreShared = {
   /** Where the index lies, as a path that this process can open. */
   indexPath: string;
   table: SharedArrayBuffer;
+  /** Source inodes that were counted (met-inodes.ts). */
+  met: SharedArrayBuffer;
   /**
    * Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still
    * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then.
@@ -58,6 +61,7 @@ export type Look = "absent" | "sound" | "bad";
 /** One thread's use of the store. */
 export class StoreSession {
   readonly table: InodeTable;
+  readonly met: MetInodes;
   /** The object last found sound by `look`, or last adopted. */
   readonly found: TargetInode & { mtimeNs: bigint; ino: bigint } = {
     inoLow: 0,
@@ -84,6 +88,7 @@ export class StoreSession {
     this.#control = new Int32Array(shared.control);
     this.#content = content;
     this.table = new InodeTable(shared.table);
+    this.met = new MetInodes(shared.met);
     this.#sizes = new Int32Array(shared.sizes);
     this.#objects = new Int32Array(shared.objects);
     this.#index = Index.open(shared.indexPath, "read");

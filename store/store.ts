@@ -4,10 +4,11 @@ import { ensureDirectory, openRoot, statDescriptor, type Kernel } from "../src/s
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
-import { settleFormat, type MergePolicy } from "./format.ts";
+import { nameStore, settleFormat, type MergePolicy } from "./format.ts";
 import { Index } from "./index/index.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
+import { MetInodes } from "./met-inodes.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
@@ -25,6 +26,7 @@ export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
+export { MetInodes } from "./met-inodes.ts";
 export { type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
@@ -85,7 +87,7 @@ export class Store {
     this.#lockFd = parts.lockFd;
     this.#syncFd = parts.syncFd;
     settleFormat(kernel, directories.storeFd, policy, granularityNs);
-    const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
+    const indexPath = indexPathOf(kernel, directories.storeFd, parts.indexDir);
     this.#index = openIndex(kernel, indexPath);
     this.#journal = new Journal(kernel, directories.storeFd);
     const memory = sharedMemory();
@@ -102,6 +104,7 @@ export class Store {
       journalFds: this.#journal.fds,
       indexPath,
       ...memory,
+      met: MetInodes.allocate(),
     };
   }
 
@@ -236,6 +239,11 @@ function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   }
   check(result, "flock");
   return fd;
+}
+
+/** Elsewhere each store has a folder of its own. */
+function indexPathOf(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
+  return indexDir === undefined ? ownIndexPath(kernel, storeFd) : `${indexDir}/${nameStore(kernel, storeFd)}`;
 }
 
 /** Through the descriptor, so that the index is found wherever the target is mounted and however it is named. */

@@ -15,7 +15,7 @@ import type { WorkRules } from "../work/messages.ts";
 import { Migration, type MigrationListener, type UnitState } from "../work/migration.ts";
 import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
-import { STORE_NAME, type Store } from "../../store/store.ts";
+import { MetInodes, type Store, STORE_NAME } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -51,6 +51,8 @@ export type MigrateRun = {
   migration: Migration;
   traits: TargetTraits;
   tally: Tally;
+  /** The source inodes that were counted. */
+  met: MetInodes;
   counters(): Counters;
   reportProgress(): () => void;
   /** Remembers which filesystems the source had, for the guards of a later --delete. */
@@ -163,6 +165,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   return {
     ...{ kernel, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
+    met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),
     recordSource: () => {
       recordSource(kernel, { source, logFd: store.directories.logFd }, options);

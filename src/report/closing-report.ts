@@ -62,7 +62,8 @@ function rows(summary: Summary, reasons: ReasonCounts): Row[] {
   return [...sourceRows(summary), ...targetRows(summary), ...optional.filter(([, text]) => text !== "")];
 }
 
-function sourceRows({ snapshots, names, directories, inodes, contentBytes }: Summary): Row[] {
+function sourceRows(summary: Summary): Row[] {
+  const { snapshots, names, directories, inodes, contentBytes } = summary;
   const states = (["new", "updated", "unchanged", "incomplete", "pending"] as const)
     .filter((state) => snapshots[state] > 0)
     .map((state) => `${formatCount(snapshots[state])} ${state}`);
@@ -70,8 +71,8 @@ function sourceRows({ snapshots, names, directories, inodes, contentBytes }: Sum
   return [
     ["snapshots", `${formatCount(snapshots.total)}${detail}`],
     ["names", `${formatCount(names)}, ${formatQuantity(directories, "directory", "directories")} among them`],
-    ["inodes", `${formatCount(inodes)} in the source, directories not counted`],
-    ["content", `${formatBytes(contentBytes)} in the source, each inode counted once`],
+    ["inodes", `${aboutText(summary)}${formatCount(inodes)} in the source, directories not counted`],
+    ["content", `${aboutText(summary)}${formatBytes(contentBytes)} in the source, each inode counted once`],
   ];
 }
 
@@ -84,10 +85,16 @@ function targetRows({ dryRun, writtenBytes, createdInodes, linkedNames, readByte
   ];
 }
 
-function mergedText({ mergedInodes, mergedBytes, dryRun }: Summary): string {
+/** So many inodes that some may have been counted twice. */
+function aboutText({ approximate }: Summary): string {
+  return approximate ? "about " : "";
+}
+
+function mergedText(summary: Summary): string {
+  const { mergedInodes, mergedBytes, dryRun } = summary;
   if (mergedInodes === 0) return "";
   const became = dryRun ? "would share an inode with their equals" : "share an inode with their equals";
-  return `${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
+  return `${aboutText(summary)}${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
 }
 
 function savedText({ plainCopyBytes, contentBytes, mergedBytes, dryRun }: Summary): string {
@@ -117,11 +124,11 @@ function movedText({ removedSourceNames }: Summary): string {
 function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
   const parts = [
     lostOwners > 0 ? `the owner of ${formatQuantity(lostOwners, "inode")}` : "",
-    lostXattrs > 0 ? `extended attributes of ${formatQuantity(lostXattrs, "inode")}` : "",
+    lostXattrs > 0 ? formatQuantity(lostXattrs, "extended attribute") : "",
     lostDevices > 0 ? formatQuantity(lostDevices, "device node") : "",
   ].filter((part) => part !== "");
   if (parts.length === 0) return "";
-  return `${parts.join(", ")} (this user may not set them, or the target cannot hold them)`;
+  return `${parts.join(", ")} (this user may not read or set them, or the target cannot hold them)`;
 }
 
 function whatNext(summary: Summary): string[] {

@@ -65,6 +65,8 @@ export type Summary = Counters & {
   linkLimit: number;
   elapsedMs: number;
   peakRssAnonBytes: number;
+  /** More inodes than can be told apart: some are counted twice in inodes, contentBytes, mergedInodes and mergedBytes. */
+  approximate: boolean;
   /** Set when the run ended early: one sentence, and what to do next. */
   error?: { code: string; message: string; hint?: string };
 };

@@ -76,7 +76,7 @@ export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
       xattrs: xattrs.length === wanted.xattrs.length ? wanted.xattrs : xattrs,
     },
     lostOwner: uid !== wanted.uid || gid !== wanted.gid,
-    lostXattrs: wanted.xattrs.length - xattrs.length,
+    lostXattrs: wanted.xattrs.length - xattrs.length + (wanted.deniedXattrs ?? 0),
   };
 }
 

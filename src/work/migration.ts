@@ -3,10 +3,11 @@ import { check, errno } from "../sys/errors.ts";
 import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { blake3, type Store } from "../../store/store.ts";
-import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Listing } from "../tree/listing.ts";
+import { openContainer } from "./container.ts";
 import { entryFailure, onSource, RunFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
@@ -142,7 +143,9 @@ export class Migration {
 
   #looseTask(unit: number, path: Buffer): Task {
     const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
-    const targetFd = makeBelow(this.#kernel, this.#roots.targetFd, path);
+    const { stagingFd } = this.#store.directories;
+    const { targetFd: rootFd } = this.#roots;
+    const targetFd = openContainer(this.#kernel, { targetFd: rootFd, stagingFd }, path);
     return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged: Buffer.alloc(0) });
   }
 

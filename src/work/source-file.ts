@@ -29,6 +29,17 @@ export function sameContentMoment(a: Moment, b: Moment): boolean {
   return a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs;
 }
 
+/** Nothing was written while it was read; or, where only the ctime moved (a new link), two readings agree. */
+export function isStable(
+  before: Moment,
+  after: Moment,
+  digest: Buffer,
+  lastDigest: Buffer | undefined,
+): boolean {
+  if (!sameContentMoment(before, after)) return false;
+  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
+}
+
 export function unstable(): EntryFailure {
   return new EntryFailure("UNSTABLE", "it changes while it is read; run again when nothing writes to it");
 }

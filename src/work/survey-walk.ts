@@ -1,6 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { metadataOf, readAttributes, sameAttributes } from "../tree/attributes.ts";
+import { metadataOf, readAttributes, sameAttributes, withoutXattrs } from "../tree/attributes.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
@@ -199,7 +199,7 @@ export class SurveyWalker {
     const { thread, placer } = this.#context;
     const { targetStat, xattrs, rules } = thread;
     const read = fromSource(() => readAttributes(frame.metadata, xattrs, { fd: frame.sourceFd }));
-    const wanted = heldOf(thread, rules.xattrs ? read : { ...read, xattrs: [] }).attributes;
+    const wanted = heldOf(thread, rules.xattrs ? read : withoutXattrs(read)).attributes;
     if (!placer.isPublished(frame)) return;
     statOpen(thread, frame.targetFd, targetStat);
     const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });

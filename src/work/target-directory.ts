@@ -1,7 +1,7 @@
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { procPath } from "../tree/apply.ts";
-import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { asHeld } from "../tree/traits.ts";
 import { STORE_NAME } from "../../store/store.ts";
@@ -158,7 +158,7 @@ export class TargetDirectory {
   #sourceAttributes({ sourceFd, metadata }: Frame): Attributes {
     const { xattrs, rules, traits, counters } = this.#thread;
     const read = fromSource(() => readAttributes(metadata, xattrs, { fd: sourceFd }));
-    const held = asHeld(rules.xattrs ? read : { ...read, xattrs: [] }, traits);
+    const held = asHeld(rules.xattrs ? read : withoutXattrs(read), traits);
     if (held.lostOwner) counters.lostOwners++;
     counters.lostXattrs += held.lostXattrs;
     return held.attributes;
