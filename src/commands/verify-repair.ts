@@ -8,7 +8,7 @@ import { openBelow, parentAndName } from "../tree/path.ts";
 import { STORE_NAME, takeLock } from "../../store/store.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { Interrupted } from "../relink/interrupted.ts";
-import { refOf, type Outcome } from "../repair/damaged.ts";
+import type { Outcome } from "../repair/damaged.ts";
 import { RecordedObjects } from "../repair/recorded.ts";
 import { Repair } from "../repair/repair.ts";
 import { RunFailure } from "../work/errors.ts";
@@ -146,7 +146,7 @@ export class Repairing {
       source,
       strangers: strangers.paths,
       namesOf: (inoHigh, inoLow) => this.#names.get(`${String(inoHigh)}:${String(inoLow)}`) ?? [],
-      isRecorded: this.#recorded(indexFd, objects),
+      recorded: this.#recorded(indexFd, objects),
     });
     try {
       return await this.#inBatches(repair, objects, strangers);
@@ -159,12 +159,12 @@ export class Repairing {
     }
   }
 
-  #recorded(indexFd: number, objects: readonly string[]): RecordedObjects["has"] {
-    const { sys } = this.#run.kernel;
-    const refs = objects.map((text) => refOf(sys, Buffer.from(text, "latin1"))?.bytes ?? Buffer.alloc(0));
-    const wanted = new Set(refs.map((bytes) => Buffer.from(bytes).toString("latin1")));
-    const recorded = new RecordedObjects(this.#run.kernel, indexFd, wanted);
-    return (inode) => recorded.has(inode);
+  #recorded(indexFd: number, objects: readonly string[]): RecordedObjects {
+    const inodes = objects.flatMap((text) => {
+      const found = this.#inodeAt(Buffer.from(text, "latin1"));
+      return found === undefined ? [] : [this.#stat.ino];
+    });
+    return new RecordedObjects(this.#run.kernel, indexFd, new Set(inodes));
   }
 
   async #inBatches(repair: Repair, objects: readonly string[], strangers: Strangers): Promise<Ending> {

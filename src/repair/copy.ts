@@ -13,6 +13,7 @@ import type { Candidate, Candidates } from "./candidates.ts";
 import type { DamagedInode } from "./damaged.ts";
 import { edited, type Examiner } from "./examine.ts";
 import { Comparer } from "./likeness.ts";
+import type { RecordedObjects } from "./recorded.ts";
 
 /** A new inode in tmp/, with the content that the object's name says and the attributes of the damaged one. */
 export type Copy = { inode: DamagedInode; name: Buffer; from: Buffer; sizeBytes: number };
@@ -23,9 +24,11 @@ export type CopierParts = {
   examiner: Examiner;
   candidates: Candidates;
   comparesTime: boolean;
-  /** Whether a record says that the inode was this object, with the size and time that it has. */
-  isRecorded: (inode: DamagedInode) => boolean;
+  recorded: RecordedObjects;
 };
+
+/** The share of its content that an inode must have kept where no record says what it held. */
+const ALIKE = 0.9;
 
 /** Writes what damaged inodes are to be replaced by. */
 export class Copier {
@@ -103,8 +106,8 @@ export class Copier {
     const { read, agreeing } = this.#comparer.compare(damagedFd, soundFd, inode.sizeBytes);
     const isCutShort = inode.sizeBytes < sizeBytes;
     if (isCutShort && agreeing < read) throw edited();
-    if (this.#parts.comparesTime && (isCutShort || agreeing * 2 >= read)) return;
-    if (!this.#parts.isRecorded(inode))
+    if (this.#parts.comparesTime && (isCutShort || agreeing >= read * ALIKE)) return;
+    if (!this.#parts.recorded.has(inode))
       throw new EntryFailure(
         "UNLIKE",
         "nothing shows that it ever held what its name says: its content is another one altogether",

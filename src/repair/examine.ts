@@ -8,6 +8,7 @@ import { XattrCalls, readAttributes, type Attributes } from "../tree/attributes.
 import { EntryFailure, onTarget } from "../work/errors.ts";
 import { STATE_WORDS, STATX_WORDS } from "../relink/layout.ts";
 import { busy } from "../relink/read-content.ts";
+import type { RecordedObjects } from "./recorded.ts";
 import { namesOfContent, refOf, type DamagedInode } from "./damaged.ts";
 
 /** What is wrong with an object. `rotten`: its inode has lost what its name says, and nobody wrote to it. */
@@ -17,19 +18,19 @@ export type Examined =
   | { type: "other"; digest: Buffer; variant: Buffer; inode: DamagedInode }
   | { type: "rotten"; inode: DamagedInode };
 
+type ExaminerParts = { objectsFd: number; compared: Compared; recorded: RecordedObjects };
+
 /** Looks again at what verify has found; nothing is taken over from there. */
 export class Examiner {
   readonly #kernel: Kernel;
-  readonly #objectsFd: number;
-  readonly #compared: Compared;
+  readonly #parts: ExaminerParts;
   readonly #stat: Stat;
   readonly #xattrs: XattrCalls;
   readonly #content: ContentMover;
 
-  constructor(kernel: Kernel, objectsFd: number, compared: Compared) {
+  constructor(kernel: Kernel, parts: ExaminerParts) {
     this.#kernel = kernel;
-    this.#objectsFd = objectsFd;
-    this.#compared = compared;
+    this.#parts = parts;
     this.#stat = new Stat(kernel.sys);
     this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
     this.#content = new ContentMover(kernel.sys, { read: () => undefined, wrote: () => undefined });
@@ -39,7 +40,7 @@ export class Examiner {
   open(ref: Ref): number {
     const { sys } = this.#kernel;
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    return onTarget(openQuietly(sys, this.#objectsFd, ref.format(), flags), "openat");
+    return onTarget(openQuietly(sys, this.#parts.objectsFd, ref.format(), flags), "openat");
   }
 
   /** @throws EntryFailure where a program has written to it, or is about to; RunFailure */
@@ -74,7 +75,7 @@ export class Examiner {
     }
     if (digest !== undefined && sizeBytes > 0) {
       const other = { type: "other", digest, variant, inode } as const;
-      if (this.knows(digest)) return other;
+      if (this.#isAnothers(inode, digest)) return other;
     }
     if (!hasVariant) throw edited();
     return { type: "rotten", inode };
@@ -93,7 +94,7 @@ export class Examiner {
   }
 
   variantOf({ mode, uid, gid, mtimeNs, xattrs }: Attributes): Buffer {
-    const compared = this.#compared;
+    const { compared } = this.#parts;
     const variant = variantOf({
       mode: compared.mode ? mode : undefined,
       owner: compared.owner ? { uid, gid } : undefined,
@@ -103,9 +104,11 @@ export class Examiner {
     return Buffer.from(variant);
   }
 
-  /** Whether the store has an object of this content. */
-  knows(digest: Buffer): boolean {
-    return namesOfContent(this.#kernel, this.#objectsFd, digest).names.length > 0;
+  /** Whether the content is that of another object, which the store has, or had under this inode. */
+  #isAnothers(inode: DamagedInode, digest: Buffer): boolean {
+    const { objectsFd, recorded } = this.#parts;
+    const { names } = namesOfContent(this.#kernel, objectsFd, digest);
+    return names.length > 0 || recorded.hasContent(inode, digest);
   }
 }
 

@@ -3,38 +3,47 @@ import { objectHints, type ObjectHint } from "../../store/store.ts";
 import { timeAt, inoAt, MTIME } from "../relink/layout.ts";
 import type { DamagedInode } from "./damaged.ts";
 
-/**
- * What the index says of some objects. It is read once it is asked for, as a whole; `indexFd` -1 where there is none.
- */
+type Row = { ref: Buffer; target: ObjectHint["target"] };
+
+/** What the index says of some inodes. It is read as a whole, once it is asked for; `indexFd` -1 where there is none. */
 export class RecordedObjects {
   readonly #kernel: Kernel;
   readonly #indexFd: number;
-  readonly #wanted: ReadonlySet<string>;
-  #rows: Map<string, ObjectHint["target"][]> | undefined;
+  readonly #wanted: ReadonlySet<bigint>;
+  #rows: Map<bigint, Row[]> | undefined;
 
-  /** `wanted`: references as latin1. */
-  constructor(kernel: Kernel, indexFd: number, wanted: ReadonlySet<string>) {
+  /** `wanted`: inode numbers. */
+  constructor(kernel: Kernel, indexFd: number, wanted: ReadonlySet<bigint>) {
     this.#kernel = kernel;
     this.#indexFd = indexFd;
     this.#wanted = wanted;
   }
 
-  /** Whether the inode was known as this object with the size and time that it has now. */
-  has({ ref, state, sizeBytes }: DamagedInode): boolean {
-    this.#rows ??= this.#read();
-    const rows = this.#rows.get(ref.toString("latin1")) ?? [];
-    return rows.some(
-      (row) =>
-        row.ino === inoAt(state) && row.sizeBytes === sizeBytes && row.mtimeNs === timeAt(state, MTIME),
-    );
+  /** Whether the inode was known as the object that its name says, with the size and time that it has now. */
+  has(inode: DamagedInode): boolean {
+    return this.#rowsOf(inode).some(({ ref }) => ref.equals(inode.ref));
   }
 
-  #read(): Map<string, ObjectHint["target"][]> {
-    const found = new Map<string, ObjectHint["target"][]>();
+  /** Whether the inode was known to have this content, with the size and time that it has now. */
+  hasContent(inode: DamagedInode, digest: Buffer): boolean {
+    return this.#rowsOf(inode).some(({ ref }) => digest.equals(ref.subarray(0, digest.length)));
+  }
+
+  #rowsOf({ state, sizeBytes }: DamagedInode): Row[] {
+    this.#rows ??= this.#read();
+    const rows = this.#rows.get(inoAt(state)) ?? [];
+    const mtimeNs = timeAt(state, MTIME);
+    return rows.filter(({ target }) => target.sizeBytes === sizeBytes && target.mtimeNs === mtimeNs);
+  }
+
+  #read(): Map<bigint, Row[]> {
+    const found = new Map<bigint, Row[]>();
     if (this.#indexFd < 0) return found;
     for (const { ref, target } of objectHints(this.#kernel, this.#indexFd)) {
-      const key = ref.toString("latin1");
-      if (this.#wanted.has(key)) found.set(key, [...(found.get(key) ?? []), target]);
+      if (!this.#wanted.has(target.ino)) continue;
+      // The row lies in a buffer that is filled again.
+      const row = { ref: Buffer.from(ref), target };
+      found.set(target.ino, [...(found.get(target.ino) ?? []), row]);
     }
     return found;
   }

@@ -18,6 +18,7 @@ import { Copier, type Copy } from "./copy.ts";
 import { pathOf, refOf, type DamagedInode, type Outcome } from "./damaged.ts";
 import { Examiner, type Examined } from "./examine.ts";
 import { logDirectories, type Replacement } from "./log-directories.ts";
+import type { RecordedObjects } from "./recorded.ts";
 import { nameAgain, renameObject } from "./rename.ts";
 
 /** Wrong names that may hide one another. */
@@ -32,7 +33,7 @@ export type RepairParts = Interrupted & {
   strangers: readonly Buffer[];
   /** The names in the snapshots of an inode, as the walk found them. */
   namesOf: (inoHigh: number, inoLow: number) => readonly Buffer[];
-  isRecorded: (inode: DamagedInode) => boolean;
+  recorded: RecordedObjects;
 };
 
 type Planned = { copy: Copy; names: readonly Buffer[] };
@@ -51,11 +52,11 @@ export class Repair {
   constructor(parts: RepairParts) {
     const { kernel, objectsFd, compared } = parts;
     this.#parts = parts;
-    this.#examiner = new Examiner(kernel, objectsFd, compared);
+    this.#examiner = new Examiner(kernel, { objectsFd, compared, recorded: parts.recorded });
     const candidates = new Candidates({ ...parts, examiner: this.#examiner });
     this.#copier = new Copier({
       ...{ kernel, tmpFd: parts.tmpFd, examiner: this.#examiner, candidates },
-      ...{ comparesTime: compared.time, isRecorded: parts.isRecorded },
+      ...{ comparesTime: compared.time, recorded: parts.recorded },
     });
     this.#stat = new Stat(kernel.sys);
     this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
