@@ -30,7 +30,7 @@ const checking: VerifyOptionSpec[] = [
 const repairing: VerifyOptionSpec[] = [
   {
     flags: "--repair",
-    help: "restore damaged objects, for all their names, from another copy in the store or the snapshots, or from the source that --against names; nothing is compared with it then",
+    help: "restore what rotted, for all its names, from another copy on the target, or from the source that --against names (nothing is compared then)",
     group: "Checking a store:",
     apply: (options) => (options.repair = true),
   },
