@@ -21,9 +21,10 @@ export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
 export { blake3 } from "./hash/blake3.ts";
-export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
+export { NO_OBJECT, REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
+export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
@@ -227,7 +228,8 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
   return storeFd;
 }
 
-function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
+/** The lock of a run that writes, until the descriptor is closed. @throws StoreError, SysError */
+export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   const flags = O_RDWR | O_CREAT | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(storeFd, scratch.text(names.lock), flags, 0o600), "openat", names.lock);
   const result = sys.flock(fd, LOCK_EX | LOCK_NB);
