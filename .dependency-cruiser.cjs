@@ -39,6 +39,7 @@ const coreHome = (name, modules, home, comment) => ({
 const sys = "^src/sys/";
 const tree = "^src/tree/";
 const relink = "^src/relink/";
+const stats = "^src/stats/";
 const verify = "^src/verify/";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
@@ -66,6 +67,12 @@ module.exports = {
       "as work, which it builds on; work does not know it",
     ),
     only(
+      "stats-knows-work-tree-and-store",
+      stats,
+      [sys, tree, "^src/work/", "^src/relink/(sorter|record-file)\\.ts$", frontDoor, options, events],
+      "as relink, whose scratch files it shares",
+    ),
+    only(
       "verify-is-a-second-opinion",
       verify,
       [sys, "^src/tree/filter", "^store/hash/"],
@@ -75,7 +82,7 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, verify, frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", relink, stats, verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -125,7 +132,7 @@ module.exports = {
       "one place decides which BLAKE3 runs",
     ),
     npmHome("commander-only-in-cli", "commander", cli, "the command line is parsed once, at the edge"),
-    npmHome("p-queue-only-in-pools", "p-queue", "^src/(work|relink)/", "concurrency has one home"),
+    npmHome("p-queue-only-in-pools", "p-queue", "^src/work/", "concurrency has one home"),
     npmHome("terminal-only-in-report", "cli-progress|pretty-bytes", "^src/report/", "only reporters draw"),
     coreHome("no-child-processes", "child_process", sys, "one process, whose calls all pass through Sys"),
     // --log-file is the reporter's own output and no part of source or target.
@@ -138,7 +145,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|verify)/",
+      "^src/(work|relink|stats|verify)/",
       "concurrency has one home",
     ),
     {

@@ -71,6 +71,8 @@ async function command(options: CommandOptions, context: CommandContext): Promis
       return (await import("./commands/relink.ts")).relink(options, context);
     case "verify":
       return (await import("./commands/verify.ts")).verify(options, context);
+    case "stats":
+      return (await import("./commands/stats.ts")).stats(options, context);
   }
 }
 

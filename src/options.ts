@@ -81,4 +81,16 @@ export type RelinkOptions = OutputOptions & {
   timeLimitMs: number | undefined;
 };
 
-export type CommandOptions = MigrateOptions | RelinkOptions | VerifyOptions;
+export type StatsOptions = OutputOptions & {
+  command: "stats";
+  target: string;
+  /** Rows of comma-separated values in place of the report. */
+  csv: boolean;
+  snapshotsGlob: string | undefined;
+  /** Names, ranges and patterns of snapshots, as typed. */
+  ifDeleted: string[];
+  indexDir: string | undefined;
+  jobs: number;
+};
+
+export type CommandOptions = MigrateOptions | RelinkOptions | VerifyOptions | StatsOptions;

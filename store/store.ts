@@ -25,6 +25,7 @@ export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
+export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
 export { StoreSession, type StoreShared } from "./session.ts";
 export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
