@@ -132,7 +132,7 @@ module.exports = {
       "one place decides which BLAKE3 runs",
     ),
     npmHome("commander-only-in-cli", "commander", cli, "the command line is parsed once, at the edge"),
-    npmHome("p-queue-only-in-pools", "p-queue", "^src/work/", "concurrency has one home"),
+    npmHome("p-queue-only-in-pools", "p-queue", "^src/(work|relink)/", "concurrency has one home"),
     npmHome("terminal-only-in-report", "cli-progress|pretty-bytes", "^src/report/", "only reporters draw"),
     coreHome("no-child-processes", "child_process", sys, "one process, whose calls all pass through Sys"),
     // --log-file is the reporter's own output and no part of source or target.

@@ -43,23 +43,34 @@ export type MigrateOptions = OutputOptions & {
   strict: boolean;
 };
 
-export type VerifyOptions = OutputOptions & {
-  command: "verify";
-  target: string;
-  /** The source to compare with. */
-  against: string | undefined;
-  /** Names and attributes of objects, no contents. */
-  quick: boolean;
-  slice: { number: number; of: number } | undefined;
-  /** Where the certificate goes; undefined: into the store's log. */
-  certificate: string | undefined;
-  certificateCheck: string | undefined;
-  filters: FilterArgument[];
-  oneFileSystem: boolean;
-  jobs: number;
-  /** Bytes a second, or undefined for no limit. */
-  bwlimitBytes: number | undefined;
+/** Of a command that can work under rsnapshot's lock. */
+export type RsnapshotOptions = {
+  /** undefined: the snapshot_root of `rsnapshotConf`, which is given then. */
+  target: string | undefined;
+  /** rsnapshot's configuration, whose lock is held meanwhile. */
+  rsnapshotConf: string | undefined;
 };
+
+/** Options of a command whose target is known. */
+export type WithTarget<Options extends RsnapshotOptions> = Options & { target: string };
+
+export type VerifyOptions = OutputOptions &
+  RsnapshotOptions & {
+    command: "verify";
+    /** The source to compare with. */
+    against: string | undefined;
+    /** Names and attributes of objects, no contents. */
+    quick: boolean;
+    slice: { number: number; of: number } | undefined;
+    /** Where the certificate goes; undefined: into the store's log. */
+    certificate: string | undefined;
+    certificateCheck: string | undefined;
+    filters: FilterArgument[];
+    oneFileSystem: boolean;
+    jobs: number;
+    /** Bytes a second, or undefined for no limit. */
+    bwlimitBytes: number | undefined;
+  };
 
 export type RelinkOptions = OutputOptions & {
   command: "relink";

@@ -120,10 +120,10 @@ function createVerify(accept: (options: CommandOptions) => void): Command {
         "against the store. With --against it compares <target> with the source instead: names, contents, " +
         "attributes, holes and hard links. Nothing is changed, and a read-only mount will do.",
     )
-    .argument("<target>", "a root that migrate has made")
+    .argument("[target]", "a root that migrate has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
   const typed = collectTyped(command, verifyOptionSpecs);
-  command.action((target: string) => {
+  command.action((target?: string) => {
     accept(verifyOptions(typed, target));
   });
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${verifyExamples}`);

@@ -110,7 +110,7 @@ function countTask(unit: number, path: Buffer, extent: WalkTask["extent"]): Walk
 async function readIndex(run: StatsRun): Promise<{ state: IndexedTargets; names: Run[] }> {
   const { writer, storeFd, options, links, target, temporary, pool } = run;
   if (storeFd < 0) return { state: "missing", names: [] };
-  const sorter = new RunSorter(writer.sys, openScratch(writer, temporary.fd), nameLayout);
+  const sorter = new RunSorter(writer.sys, openScratch(writer, temporary.fd, "index"), nameLayout);
   const unit = indexUnit(links.length);
   const place = {
     storeFd,

@@ -2,6 +2,7 @@
 import { usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
 import { maxJobs } from "./migrate-specs.ts";
+import { rsnapshotConfSpec } from "./rsnapshot.ts";
 import { given, parseCount, parseRate } from "./values.ts";
 
 export type VerifyOptionSpec = {
@@ -99,6 +100,7 @@ const running: VerifyOptionSpec[] = [
     group: "Running:",
     apply: (options, value) => (options.bwlimitBytes = parseRate(value, "--bwlimit")),
   },
+  rsnapshotConfSpec,
 ];
 
 const output: VerifyOptionSpec[] = [

@@ -1,13 +1,29 @@
+import PQueue from "p-queue";
+import { Worker } from "node:worker_threads";
 import { Control } from "../work/control.ts";
+import { RunFailure } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
-import { TaskPool } from "../work/task-pool.ts";
-import type { FromRelinkWorker, RelinkSetup, ToRelinkWorker } from "./messages.ts";
+import type { FromRelinkWorker, RelinkSetup, RelinkTask, ToRelinkWorker } from "./messages.ts";
 import type { Run } from "./sorter.ts";
 import { SharedTally } from "./tally.ts";
 
-/** Worker threads of a relink. */
-export class RelinkPool extends TaskPool<ToRelinkWorker, FromRelinkWorker> {
+type Seat = {
+  worker: Worker;
+  answer: ((message: FromRelinkWorker) => void) | undefined;
+  ended: Promise<unknown>;
+};
+
+const CLOSE_MOST_MS = 5000;
+
+/** Worker threads of a relink. p-queue holds the tasks and runs as many as there are threads. */
+export class RelinkPool {
+  readonly control: Control;
   readonly tally: SharedTally;
+  readonly #seats: Seat[];
+  readonly #idle: Seat[];
+  readonly #queue: PQueue;
+  readonly #onFailures: (failures: Failure[]) => void;
+  #failure: Error | undefined;
 
   static async start(
     jobs: number,
@@ -16,26 +32,132 @@ export class RelinkPool extends TaskPool<ToRelinkWorker, FromRelinkWorker> {
   ): Promise<RelinkPool> {
     const control = Control.allocate();
     const tally = SharedTally.allocate(jobs);
-    const seats = await TaskPool.seats<ToRelinkWorker, FromRelinkWorker>(
-      new URL("./worker.js", import.meta.url),
-      jobs,
-      (worker) => ({ type: "setup", setup: { ...setup, worker, control, tally } }),
+    const seats = await Promise.all(
+      Array.from({ length: jobs }, async (_, worker) => {
+        const thread = new Worker(new URL("./worker.js", import.meta.url));
+        const ended = new Promise((resolve) => thread.once("exit", resolve));
+        const seat: Seat = { worker: thread, answer: undefined, ended };
+        await new Promise<void>((resolve, reject) => {
+          thread.once("message", () => {
+            resolve();
+          });
+          thread.once("error", reject);
+          const whole = { ...setup, worker, control, tally };
+          thread.postMessage({ type: "setup", setup: whole } satisfies ToRelinkWorker);
+        });
+        return seat;
+      }),
     );
-    return new RelinkPool(seats, control, { onFailures, tally });
+    return new RelinkPool(seats, { control, tally, onFailures });
   }
 
   private constructor(
-    seats: Awaited<ReturnType<typeof TaskPool.seats<ToRelinkWorker, FromRelinkWorker>>>,
-    control: SharedArrayBuffer,
-    parts: { onFailures: (failures: Failure[]) => void; tally: SharedArrayBuffer },
+    seats: Seat[],
+    parts: {
+      control: SharedArrayBuffer;
+      tally: SharedArrayBuffer;
+      onFailures: (failures: Failure[]) => void;
+    },
   ) {
-    super(seats, control, { failures: parts.onFailures });
+    this.#seats = seats;
+    this.#idle = [...seats];
+    this.control = new Control(parts.control);
     this.tally = new SharedTally(parts.tally);
+    this.#onFailures = parts.onFailures;
+    this.#queue = new PQueue({ concurrency: seats.length });
+    for (const seat of seats) this.#listen(seat);
+  }
+
+  get jobs(): number {
+    return this.#seats.length;
+  }
+
+  #listen(seat: Seat): void {
+    seat.worker.on("message", (message: FromRelinkWorker) => {
+      if (message.type === "given") this.#add(message.task);
+      else if (message.type === "failures")
+        this.#onFailures(
+          message.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })),
+        );
+      else seat.answer?.(message);
+    });
+    seat.worker.on("error", (error: Error) => {
+      this.#fail(error);
+      seat.answer?.({ type: "stopped" });
+    });
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.control.stop();
+  }
+
+  /**
+   * Does the tasks, and those that threads give away meanwhile. @returns false: cut short by a stop.
+   * @throws what made a thread give up: RunFailure, or a bug
+   */
+  async run(tasks: Iterable<RelinkTask>): Promise<boolean> {
+    for (const task of tasks) {
+      if (this.control.isStopped) break;
+      await this.#queue.onSizeLessThan(this.#seats.length * 2);
+      this.#add(task);
+    }
+    await this.#queue.onIdle();
+    if (this.#failure !== undefined) throw this.#failure;
+    return !this.control.isStopped;
+  }
+
+  #add(task: RelinkTask): void {
+    void this.#queue.add(() => this.#work(task));
+    this.#updateWishes();
+  }
+
+  #updateWishes(): void {
+    this.control.setWanted(Math.max(0, this.#seats.length - this.#queue.pending - this.#queue.size));
+  }
+
+  async #work(task: RelinkTask): Promise<void> {
+    const seat = this.#idle.pop();
+    if (seat === undefined) throw new Error("a task without a thread");
+    this.#updateWishes();
+    if (!this.control.isStopped) {
+      const message = await this.#ask(seat, task);
+      if (message.type === "fatal") this.#fail(new RunFailure(message.code, message.message));
+    }
+    this.#idle.push(seat);
+    setImmediate(() => {
+      this.#updateWishes();
+    });
+  }
+
+  async #ask(seat: Seat, message: ToRelinkWorker): Promise<FromRelinkWorker> {
+    const answer = await new Promise<FromRelinkWorker>((resolve) => {
+      seat.answer = resolve;
+      seat.worker.postMessage(message);
+    });
+    seat.answer = undefined;
+    return answer;
+  }
+
+  /** Something for every thread, none of which has a task. */
+  async tellAll(message: ToRelinkWorker): Promise<void> {
+    await Promise.all(this.#seats.map((seat) => this.#ask(seat, message)));
   }
 
   /** What all threads have sorted since the last call. */
   async collect(): Promise<Run[]> {
-    const answers = await this.tellAll({ type: "collect" });
+    const answers = await Promise.all(this.#seats.map((seat) => this.#ask(seat, { type: "collect" })));
     return answers.flatMap((answer) => (answer.type === "collected" ? answer.runs : []));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#seats.map(async ({ worker, ended }) => {
+        worker.postMessage({ type: "close" } satisfies ToRelinkWorker);
+        const timer = setTimeout(() => void worker.terminate(), CLOSE_MOST_MS);
+        await ended;
+        clearTimeout(timer);
+      }),
+    );
   }
 }

@@ -3,12 +3,13 @@ import type { StockFiles } from "./messages.ts";
 import { openScratch } from "./record-file.ts";
 
 export function openStockFiles(kernel: Kernel, stockFd: number, jobs: number): StockFiles {
-  const each = (): number[] => Array.from({ length: jobs }, () => openScratch(kernel, stockFd));
+  const each = (name: string): number[] =>
+    Array.from({ length: jobs }, (_, worker) => openScratch(kernel, stockFd, `${name}.${String(worker)}`));
   return {
-    directoriesFd: openScratch(kernel, stockFd),
-    heapFds: each(),
-    sortFds: each(),
-    candidatesFd: openScratch(kernel, stockFd),
+    directoriesFd: openScratch(kernel, stockFd, "directories"),
+    heapFds: each("heap"),
+    sortFds: each("sort"),
+    candidatesFd: openScratch(kernel, stockFd, "candidates"),
   };
 }
 
@@ -22,12 +23,12 @@ export type Sources = {
 };
 
 export function openSources(kernel: Kernel, stockFd: number): Sources {
-  const open = (): number => openScratch(kernel, stockFd);
+  const open = (name: string): number => openScratch(kernel, stockFd, name);
   return {
-    placesFd: open(),
-    inodesFd: open(),
-    chosenFd: open(),
-    membersFd: open(),
-    classesFd: open(),
+    placesFd: open("places"),
+    inodesFd: open("inodes"),
+    chosenFd: open("chosen"),
+    membersFd: open("members"),
+    classesFd: open("classes"),
   };
 }

@@ -40,7 +40,10 @@ export class StatsPool extends TaskPool<ToStatsWorker, FromStatsWorker> {
       new URL("./worker.js", import.meta.url),
       jobs,
       (worker) => {
-        const [namesFd, factsFd] = [openScratch(writer, temporary.fd), openScratch(writer, temporary.fd)];
+        const [namesFd, factsFd] = [
+          openScratch(writer, temporary.fd, "names"),
+          openScratch(writer, temporary.fd, "facts"),
+        ];
         return { type: "setup", setup: { ...setup, worker, control, counts, namesFd, factsFd } };
       },
     );
