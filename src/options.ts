@@ -61,7 +61,8 @@ export type VerifyOptions = OutputOptions &
     against: string | undefined;
     /** Names and attributes of objects, no contents. */
     quick: boolean;
-    slice: { number: number; of: number } | undefined;
+    /** next: the part whose turn it is, by the store's own record. */
+    slice: { number: number | "next"; of: number } | undefined;
     /** Where the certificate goes; undefined: into the store's log. */
     certificate: string | undefined;
     certificateCheck: string | undefined;

@@ -10,7 +10,7 @@ import { fanOutName } from "../verify/object-name.ts";
 import { follow, walkNames } from "../verify/trees.ts";
 import { openNamed } from "./preflight.ts";
 import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
-import { recordSlice } from "./verify-slices.ts";
+import { chosenSlice, recordSlice } from "./verify-slices.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
 
 /** Classes that are said and are no findings. */
@@ -29,12 +29,13 @@ type StoreCheck = {
 /** Every object is what its name says, and every name in the snapshots is an inode that the store knows. */
 export async function verifyStore(run: VerifyRun): Promise<VerifySummary> {
   const { kernel, options } = run;
-  const { quick, slice } = options;
+  const { quick } = options;
   const target = openNamed(kernel, options.target, "target");
   const store = openReadStore(kernel, target);
   if (store === undefined) throw withoutStore(options.target);
   try {
     reportStart(run);
+    const slice = chosenSlice(run, store, options.slice);
     const rules: StoreRules = {
       objectsFd: openDirectory(kernel, store.fd, "objects"),
       groupsFd: openDirectory(kernel, store.fd, "groups"),

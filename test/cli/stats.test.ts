@@ -57,8 +57,8 @@ describe.skipIf(!requireRsnapshot() || !requireLoop())("stats of a real rsnapsho
   beforeAll(() => {
     made = makeRsnapshotRoot(join(workplace.path, "root"), {
       snapshots: 8,
-      scale: 0.05,
-      largestFileBytes: 2e6,
+      scale: 0.04,
+      largestFileBytes: 1e6,
     });
     target = join(workplace.path, "target");
     mkdirSync(target);
@@ -99,13 +99,12 @@ describe.skipIf(!requireRsnapshot() || !requireLoop())("stats of a real rsnapsho
   });
 
   it("counts the same with any number of threads, and when directories are too young to be trusted", () => {
-    const [one, four] = ["1", "4"].map((jobs) => stats(["-j", jobs, target]));
-    expect(figuresOf(one!)).toEqual(figuresOf(four!));
-    expect(one!.events.filter(({ type }) => type === "largest")).toEqual(
-      four!.events.filter(({ type }) => type === "largest"),
-    );
+    const one = stats(["-j", "1", target]);
     execFileSync("find", [target, "-type", "d", "-exec", "touch", "-d", "tomorrow", "{}", "+"]);
-    expect(figuresOf(stats([target]))).toEqual(figuresOf(one!));
+    const four = stats(["-j", "4", target]);
+    expect(figuresOf(four)).toEqual(figuresOf(one));
+    const largest = ({ events }: typeof one) => events.filter(({ type }) => type === "largest");
+    expect(largest(four)).toEqual(largest(one));
   });
 
   it("points out a snapshot whose links were lost, and the command that heals it", () => {
@@ -114,13 +113,11 @@ describe.skipIf(!requireRsnapshot() || !requireLoop())("stats of a real rsnapsho
     execFileSync("cp", ["-a", join(broken, "daily.4"), join(broken, "copied")]);
     rmSync(join(broken, "daily.4"), { recursive: true });
     execFileSync("mv", [join(broken, "copied"), join(broken, "daily.4")]);
-    const chains = stats([broken]).events.filter(({ type }) => type === "broken-chain");
-    expect(chains.map(({ path, neighbour }) => [path, neighbour])).toEqual([
-      ["daily.3", "daily.4"],
-      ["daily.4", "daily.5"],
-    ]);
     const { out } = dedupe(["stats", "--no-progress", broken]);
-    expect(out).toContain("broken chain: daily.4 shares no file with daily.5, which was made before it\n");
+    expect(out.match(/^broken chain: .*$/gm)).toEqual([
+      "broken chain: daily.3 shares no file with daily.4, which was made before it",
+      "broken chain: daily.4 shares no file with daily.5, which was made before it",
+    ]);
     expect(out).toContain(`  dedupe relink --dry-run ${broken}\n`);
     execFileSync(process.execPath, ["bin/dedupe.js", "relink", "--no-progress", "-q", broken]);
     expect(agree(broken).summary.brokenChains).toBe(0);
@@ -143,9 +140,6 @@ describe("stats", () => {
     ]);
     // "twin" is two inodes in the source.
     expect(summary).toMatchObject({ mergedInodes: 1, mergedBytes: 32, index: "read" });
-    rmSync(join(target, ".dedupe/index"), { recursive: true });
-    expect(agree(target).summary).toMatchObject({ mergedInodes: 0, index: "missing" });
-    mkdirSync(join(target, ".dedupe/index"));
     writeFileSync(join(target, ".dedupe/index/data.mdb"), "no index".repeat(1000));
     expect(agree(target).summary).toMatchObject({ mergedInodes: 0, index: "damaged" });
   });
@@ -154,12 +148,7 @@ describe("stats", () => {
     const root = join(work, "root");
     makeSmallRoot(root, "monday");
     linkSync(join(root, "daily.1/docs/edited"), join(work, "outside"));
-    const { summary, rows } = agree(root);
-    expect(summary.elsewhereInodes).toBe(1);
-    rmSync(join(work, "outside"));
-    expect(Number(agree(root).rows["daily.1"]!["aloneBytes"])).toBe(
-      Number(rows["daily.1"]!["aloneBytes"]) + 4096,
-    );
+    expect(agree(root).summary).toMatchObject({ elsewhereInodes: 1, elsewhereBytes: 4096 });
   });
 
   it("does not count as free what a run has staged", () => {
@@ -167,9 +156,8 @@ describe("stats", () => {
     makeSmallRoot(source, "monday");
     mkdirSync(target);
     migrateWell(source, target);
-    const alone = Number(agree(target).rows["daily.0"]!["aloneBytes"]);
     linkSync(join(target, "daily.0/docs/edited"), join(target, ".dedupe/staging/kept"));
-    expect(Number(agree(target).rows["daily.0"]!["aloneBytes"])).toBe(alone - 4096);
+    expect(agree(target).rows["daily.0"]).toMatchObject({ aloneInodes: 0 });
     rmSync(join(target, "daily.0"), { recursive: true });
     expect(agree(target).summary.unnamedObjects).toBe(0);
     rmSync(join(target, ".dedupe/staging/kept"));
@@ -183,18 +171,8 @@ describe("stats", () => {
         mkdirSync(join(root, host, day), { recursive: true });
         writeFileSync(join(root, host, day, "file"), day);
       }
-    const chosen = (...sets: string[]): string[] => {
-      const { rows } = stats([...sets.flatMap((set) => ["--if-deleted", set]), root]);
-      return Object.entries(rows).flatMap(([path, { isInSet }]) => (isInSet === true ? [path] : []));
-    };
-    expect(chosen("one/2024-05-02..one/2024-05-09")).toEqual(["one/2024-05-03", "one/2024-05-02"]);
-    expect(chosen("two/2024-05-02..2024-05-01").sort()).toEqual(["two/2024-05-01", "two/2024-05-02"]);
-    expect(chosen("*/2024-05-03", "two/2024-05-01").sort()).toEqual([
-      "one/2024-05-03",
-      "two/2024-05-01",
-      "two/2024-05-03",
-    ]);
-    agree(root, "--if-deleted", "*/2024-05-03");
+    const sets = ["--if-deleted", "*/2024-05-03", "--if-deleted", "two/2024-05-01..two/2024-05-02"];
+    expect(agree(root, ...sets).summary.ifDeleted).toMatchObject({ snapshots: 4, inodes: 4 });
     const refused = dedupe(["stats", "--if-deleted", "daily.3..daily.5", root]);
     expect(refused).toMatchObject({ code: 2 });
     expect(refused.err).toContain(`dedupe: no snapshot of ${root} is meant by 'daily.3..daily.5'\n`);
@@ -206,7 +184,6 @@ describe("stats", () => {
       mkdirSync(join(root, name, "deep"), { recursive: true });
       writeFileSync(join(root, name, "deep/file"), name);
     }
-    expect(agree(root).summary.snapshots).toBe(0);
     expect(agree(root, "--snapshots", "l*").summary.snapshots).toBe(1);
   });
 
@@ -268,8 +245,9 @@ describe("stats", () => {
 
   it("refuses what is no directory, and options that contradict each other", () => {
     writeFileSync(join(work, "file"), "");
-    expect(dedupe(["stats", join(work, "file")])).toMatchObject({ code: 1 });
-    expect(dedupe(["stats", join(work, "file")]).err).toContain("is not a directory");
+    const refused = dedupe(["stats", join(work, "file")]);
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain("is not a directory");
     expect(dedupe(["stats", "--json", "--csv", work]).code).toBe(2);
   });
 
@@ -340,10 +318,6 @@ describe("stats on other mounts", () => {
       makeManyNames(root, { kind: "file", snapshots: 9, namesInEach: 7000 });
       const { summary } = agree(root);
       expect(summary).toMatchObject({ linkLimit: 65_000, mostLinks: 63_000, nearLimitInodes: 1 });
-      const { out } = dedupe(["stats", "--no-progress", root]);
-      expect(out).toContain(
-        "63,000 of 65,000 links at most; 1 inode may pass the limit with the next snapshot\n",
-      );
     });
   });
 });
