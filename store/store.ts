@@ -26,6 +26,7 @@ export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
+export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
 export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
 export { type InodeKey, type TargetInode } from "./inode-table.ts";
