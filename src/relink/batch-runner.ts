@@ -1,8 +1,9 @@
 import type { Compared } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Store } from "../../store/store.ts";
-import { forgetBatchLog, writeBatchLog } from "./batch-log.ts";
+import { forgetBatchLog, loggedOf, writeBatchLog } from "./batch-log.ts";
 import type { BatchMemory, BatchView } from "./batch-memory.ts";
+import type { Directories } from "./directories.ts";
 import type { RelinkTask } from "./messages.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 import { undoFiles } from "./undo-log.ts";
@@ -14,8 +15,7 @@ export type RunnerParts = {
   kernel: Kernel;
   pool: RelinkPool;
   store: Store;
-  /** Of a directory of the stock. */
-  pathOf: (id: number) => Buffer;
+  directories: Directories;
   /** What the names lose is written to the undo log. */
   keepsDiscarded: boolean;
 };
@@ -34,7 +34,7 @@ export class BatchRunner {
 
   /** @returns false: cut short by a stop. @throws RunFailure, SysError */
   async run(memory: BatchMemory, batch: BatchView): Promise<boolean> {
-    const { kernel, pool, store, pathOf, keepsDiscarded } = this.#parts;
+    const { kernel, pool, store, directories, keepsDiscarded } = this.#parts;
     const { logFd, objectsFd, tmpFd } = store.directories;
     if (keepsDiscarded) this.#serial++;
     const undo = keepsDiscarded ? this.#serial : undefined;
@@ -45,7 +45,7 @@ export class BatchRunner {
       tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
     );
     if (!(await pool.run(on("prepare")))) return false;
-    writeBatchLog(kernel, logFd, batch, pathOf);
+    writeBatchLog(kernel, logFd, loggedOf(batch, directories));
     await store.seal();
     const isWhole = await pool.run(on("replace"));
     forgetBatchLog(kernel, logFd);

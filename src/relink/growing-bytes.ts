@@ -15,6 +15,10 @@ export class GrowingBytes {
   }
   bytes(bytes: Uint8Array): void {
     this.words(bytes.length);
+    this.raw(bytes);
+  }
+  /** Without their length. */
+  raw(bytes: Uint8Array): void {
     this.#room(bytes.length);
     this.#bytes.set(bytes, this.#end);
     this.#end += bytes.length;

@@ -244,12 +244,12 @@ export class Relinking {
 
   #runnerFor(store: Store): BatchRunner {
     const { kernel, pool, rules } = this.#parts;
-    const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
+    const directories = this.#directories;
     this.#runner ??= new BatchRunner({
       kernel,
       pool,
       store,
-      pathOf,
+      directories,
       keepsDiscarded: discardsAny(rules.compared),
     });
     return this.#runner;

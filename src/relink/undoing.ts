@@ -69,9 +69,9 @@ export class Undoing {
     const heap = new HeapReader(kernel.sys, files.heapFds);
     this.#directories = new Directories(kernel, { rootFd, device, fd: files.directoriesFd, heap });
     this.#restorer = new Restorer(parts);
-    const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
+    const directories = this.#directories;
     if (store !== undefined)
-      this.#runner = new BatchRunner({ kernel, pool, store, pathOf, keepsDiscarded: false });
+      this.#runner = new BatchRunner({ kernel, pool, store, directories, keepsDiscarded: false });
   }
 
   /** @returns false: cut short by a stop. @throws RunFailure, SysError */
