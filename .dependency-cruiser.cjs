@@ -39,7 +39,9 @@ const coreHome = (name, modules, home, comment) => ({
 const sys = "^src/sys/";
 const tree = "^src/tree/";
 const relink = "^src/relink/";
+const compact = "^src/compact/";
 const verify = "^src/verify/";
+const inodeSet = "^src/verify/inode-set\\.ts$";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
 const options = "^src/options\\.ts$";
@@ -62,8 +64,14 @@ module.exports = {
     only(
       "relink-knows-work-tree-and-store",
       relink,
-      [sys, tree, "^src/work/", frontDoor, options, events],
+      [sys, tree, "^src/work/", inodeSet, frontDoor, options, events],
       "as work, which it builds on; work does not know it",
+    ),
+    only(
+      "compact-builds-on-relink",
+      compact,
+      [sys, tree, "^src/work/", relink, inodeSet, frontDoor, options, events],
+      "what is new is merged as a relink merges it; relink does not know who else does so (ADR 10)",
     ),
     only(
       "verify-is-a-second-opinion",
@@ -75,7 +83,7 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, verify, frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", relink, compact, verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -138,7 +146,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|verify)/",
+      "^src/(work|relink|compact|verify)/",
       "concurrency has one home",
     ),
     {

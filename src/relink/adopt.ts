@@ -8,7 +8,8 @@ import type { BatchView } from "./batch-memory.ts";
 import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
-import { busy, changed, sourceStateOf } from "./read-content.ts";
+import { sourceStateOf } from "./read-content.ts";
+import { busy, changed } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { hasXattrsOf, variantRecordOf } from "./variant.ts";
 

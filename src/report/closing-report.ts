@@ -1,5 +1,6 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
+import { compactHeadline, compactReport } from "./compact-report.ts";
+import type { CompactSummary, Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -13,16 +14,18 @@ import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | VerifySummary;
+type AnySummary = Summary | RelinkSummary | CompactSummary | VerifySummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
   if (summary.command === "relink") return relinkReport(summary, reasons);
+  if (summary.command === "compact") return compactReport(summary, reasons);
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
 
 export function headline(summary: AnySummary): string {
   if (summary.command === "relink") return relinkHeadline(summary);
+  if (summary.command === "compact") return compactHeadline(summary);
   if (summary.command === "verify") return verifyHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;

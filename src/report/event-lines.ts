@@ -1,11 +1,15 @@
 /** One event -> one line of text, the same words on the terminal and in the log file. */
+import { compactPlanLine } from "./compact-report.ts";
 import type { Event } from "./events.ts";
 import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
 /** Events that are one line wherever they are shown; the others differ by listener. */
-export type LineEvent = Exclude<Event, { type: "progress" | "relink-progress" | "error" | "summary" }>;
+export type LineEvent = Exclude<
+  Event,
+  { type: "progress" | "relink-progress" | "compact-progress" | "error" | "summary" }
+>;
 
 /** `dryRun` as the start event said it. */
 export function eventLine(event: LineEvent, dryRun: boolean): string {
@@ -30,6 +34,8 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return findingLine(event);
     case "affected":
       return `affected: ${formatPath(event.path)}`;
+    case "compact-plan":
+      return compactPlanLine(event);
   }
 }
 
@@ -41,6 +47,8 @@ function startLine(event: Of<"start">): string {
       return formatText(`migrate ${event.source} -> ${event.target} (${what})`);
     case "relink":
       return formatText(`relink ${event.root} (${what})`);
+    case "compact":
+      return formatText(`compact ${event.target} (${what})`);
     case "verify": {
       const against = event.source === undefined ? "" : ` against ${event.source}`;
       return formatText(`verify ${event.target}${against} (${workers})`);

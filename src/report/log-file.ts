@@ -70,6 +70,7 @@ function createLog(print: Print): (event: Event) => void {
     switch (event.type) {
       case "progress":
       case "relink-progress":
+      case "compact-progress":
         progress.update(event);
         break;
       case "error":
@@ -95,6 +96,7 @@ function createLog(print: Print): (event: Event) => void {
       case "snapshot":
       case "loose":
       case "relinked":
+      case "compact-plan":
       case "entry":
         print(eventLine(event, dryRun));
     }

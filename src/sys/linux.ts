@@ -166,6 +166,9 @@ function processCalls(bind: Bind) {
   const getrlimit = bind("getrlimit", "iip");
   const setrlimit = bind("setrlimit", "iip");
   const umask = bind("umask", "uu");
+  const syscall3 = bind("syscall", "sssss");
+  const setpriority = bind("setpriority", "iiui");
+  const numbers = architectureConstants(arch());
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
   const getgroups = bind("getgroups", "iip");
@@ -185,6 +188,9 @@ function processCalls(bind: Bind) {
     getrlimit: (resource: number, limits: Address) => settle(getrlimit(resource, limits)),
     setrlimit: (resource: number, limits: Address) => settle(setrlimit(resource, limits)),
     umask: (mask: number) => umask(mask),
+    // IOPRIO_WHO_PROCESS 1, PRIO_PROCESS 0: with 0 for the id, each means the calling thread.
+    ioprioSet: (priority: number) => settle(syscall3(numbers.SYS_ioprio_set, 1, 0, priority)),
+    setNice: (nice: number) => settle(setpriority(0, 0, nice)),
     geteuid: () => geteuid(),
     getegid: () => getegid(),
     getgroups: (count: number, out: Address) => settle(getgroups(count, out)),

@@ -79,6 +79,10 @@ export type Sys = {
   getrlimit(resource: number, limits: Address): number;
   setrlimit(resource: number, limits: Address): number;
   umask(mask: number): number;
+  /** ioprio_set(2) of the calling thread; threads that it starts later inherit it. `priority`: class << 13 | level. */
+  ioprioSet(priority: number): number;
+  /** setpriority(2) of the calling thread, inherited likewise: -20 to 19. */
+  setNice(nice: number): number;
   geteuid(): number;
   getegid(): number;
   getgroups(count: number, out: Address): number;
