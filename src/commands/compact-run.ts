@@ -189,12 +189,16 @@ function tellFinding({ reporter }: CommandContext, watch: Watch, finding: Compac
   reporter.emit({ type: "finding", path, class: name, isFinding: true, ...values });
 }
 
-function planSweeping({ kernel, options, opened }: Parts, watch: Watch) {
+function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch) {
   const parts = {
     ...{ kernel, directories: opened.directories, compared: opened.policy.compared },
     forgetsUnfinished: options.forgetUnfinished,
   };
   const items = options.steps.includes("sweep") ? planSweep(parts) : [];
+  for (const { name } of items.filter(({ verdict }) => verdict === "unknown")) {
+    const path = Buffer.concat([Buffer.from(".dedupe/tmp/"), name]);
+    tellFinding(context, watch, { path, class: "leftover" });
+  }
   return {
     items,
     execute: (): boolean => {

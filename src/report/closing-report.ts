@@ -170,13 +170,10 @@ function retry({ failures }: Summary): string[] {
   return ["Next: see to what failed and run the same command again; it tries only those entries again."];
 }
 
-/** Here `dedupe compact` belongs as soon as it exists. */
 function aboutDeleting({ target }: Summary): string[] {
-  const store = quoteForShell(`${target.replace(/\/+$/, "")}/.dedupe`);
   return [
-    "Deleting a snapshot on the target frees no space by itself: the store keeps its content until it is",
-    `compacted, which this version cannot do yet. Removing ${store} frees it and harms no snapshot;`,
-    "a later run then has to read its source again.",
+    "Deleting a snapshot on the target frees no space by itself: the store keeps its content until",
+    `  dedupe compact ${quoteForShell(target)}`,
   ];
 }
 

@@ -3,10 +3,11 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
 import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
+import { compactOptionSpecs } from "../../src/options/compact.ts";
 import { verifyOptionSpecs } from "../../src/options/verify-specs.ts";
 import { relinkOptionSpecs } from "../../src/options/relink.ts";
 import { zeroCounters, zeroRelinkCounters } from "../../src/report/events.ts";
-import { sampleSummary, sampleVerifySummary } from "../report/sample.ts";
+import { sampleCompactSummary, sampleSummary, sampleVerifySummary } from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
 
@@ -26,6 +27,7 @@ function printed(...argv: string[]): string {
 const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
   "help-verify": () => `\`\`\`\n${printed("verify", "--help")}\`\`\`\n`,
+  "help-compact": () => `\`\`\`\n${printed("compact", "--help")}\`\`\`\n`,
   "help-relink": () => `\`\`\`\n${printed("relink", "--help")}\`\`\`\n`,
   "exit-codes": () =>
     usedExitCodes()
@@ -54,7 +56,7 @@ describe("docs/cli.md", () => {
 
   test("has every option in its table", () => {
     const table = docs().slice(docs().indexOf("## Options"), docs().indexOf("## Exit codes"));
-    const missing = [...migrateOptionSpecs, ...verifyOptionSpecs]
+    const missing = [...migrateOptionSpecs, ...verifyOptionSpecs, ...compactOptionSpecs]
       .map(({ flags }) => `--${longName(flags)}`)
       .filter((long) => !table.includes(long));
     expect(missing).toEqual([]);
@@ -67,6 +69,11 @@ describe("docs/cli.md", () => {
     expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
     const verify = Object.keys(sampleVerifySummary());
     expect(verify.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
+    const summary = sampleCompactSummary();
+    const ofCompact = [summary, ...Object.values(summary)].flatMap((value) =>
+      typeof value === "object" && !Array.isArray(value) ? Object.keys(value) : [],
+    );
+    expect(ofCompact.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
   });
 });
 
@@ -78,27 +85,31 @@ describe("help", () => {
     for (const { flags } of verifyOptionSpecs) expect(verify).toContain(`  ${flags}`);
     const ofRelink = printed("relink", "--help");
     for (const { flags } of relinkOptionSpecs) expect(ofRelink).toContain(`  ${flags}`);
+    const ofCompact = printed("compact", "--help");
+    for (const { flags } of compactOptionSpecs) expect(ofCompact).toContain(`  ${flags}`);
     const documented = docs();
     for (const { flags } of relinkOptionSpecs) expect(documented).toContain(`--${longName(flags)}`);
   });
 
-  test.each([["--help"], ["migrate", "--help"], ["relink", "--help"], ["verify", "--help"], ["-h"]])(
+  const commands = ["migrate", "relink", "compact", "verify"];
+
+  test.each([["--help"], ["-h"], ...commands.map((command) => [command, "--help"])])(
     "%j ends with the exit codes and two examples",
     (...argv) => {
       const text = printed(...argv);
       const tail = text.slice(text.indexOf("Exit codes:"));
       expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
-      expect(tail.match(/^ {2}dedupe (migrate|relink|verify) /gm)).toHaveLength(2);
+      expect(tail.match(/^ {2}dedupe (migrate|relink|compact|verify) /gm)).toHaveLength(2);
     },
   );
 
   test("names no command that does not exist", () => {
-    const texts = [[], ["migrate"], ["relink"], ["verify"]].map((command) => printed(...command, "--help"));
-    expect(texts.join("\n")).not.toMatch(/compact|stats/);
+    const texts = [[], ...commands.map((each) => [each])].map((command) => printed(...command, "--help"));
+    expect(texts.join("\n")).not.toMatch(/stats/);
   });
 
   test("fits a terminal of 80 columns", () => {
-    const long = ["migrate", "relink", "verify"]
+    const long = commands
       .map((command) => printed(command, "--help"))
       .join("\n")
       .split("\n")
