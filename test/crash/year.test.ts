@@ -7,6 +7,6 @@ describe.skipIf(!requireFilesystem("ext4") || !requireRsnapshot())("a migrated r
   it(
     "stays small and right for 40 days of backups, deletions, edits in place and killed compacts",
     { timeout: 600_000 },
-    () => expectGoodYear({ days: 40, scale: 0.02, retain: 12, seed: 7 }),
+    () => expectGoodYear({ days: 40, scale: 0.01, retain: 12, kills: 1, seed: 7 }),
   );
 });

@@ -13,7 +13,8 @@ export interface CompactRun {
 
 /** `dedupe compact --json`, whatever its exit code; without a summary it throws. Not idle: tests share a machine. */
 export function compact(target: string, ...options: readonly string[]): CompactRun {
-  const { code, out, err } = dedupe(["compact", "--json", "--priority", "normal", ...options, target]);
+  const usual = ["compact", "--json", "--priority", "normal", "-j", "1"];
+  const { code, out, err } = dedupe([...usual, ...options, target]);
   const events = out
     .split("\n")
     .filter((line) => line !== "")

@@ -11,7 +11,7 @@ import {
   rmSync,
 } from "node:fs";
 import { join } from "node:path";
-import { compact, type CompactRun } from "./compact.ts";
+import { compact, objectsOf, type CompactRun } from "./compact.ts";
 import { dedupeScript, migrate } from "./dedupe.ts";
 import { manifest } from "./oracle.ts";
 import { makeRsnapshotRoot } from "./rsnapshot.ts";
@@ -23,6 +23,8 @@ export interface YearOptions {
   /** Of rsnapshot.ts: 1 is some 5,000 names a snapshot. */
   readonly scale: number;
   readonly retain: number;
+  /** Before each compact up to so many are killed. */
+  readonly kills: number;
   readonly seed: number;
 }
 
@@ -41,7 +43,6 @@ export interface Year {
 type Snapshot = { readonly digests: Map<string, string>; readonly edited: Set<string> };
 
 const everyDays = 7;
-const killsMost = 2;
 
 /** The same seed, the same year. */
 function randomFrom(seed: number): (below: number) => number {
@@ -78,6 +79,7 @@ export async function liveThroughYear(options: YearOptions): Promise<Year> {
 class Drive {
   readonly #target: string;
   readonly #retain: number;
+  readonly #kills: number;
   readonly #random: (below: number) => number;
   /** By number; those that were deleted by hand are missing. */
   #snapshots: (Snapshot | undefined)[] = [];
@@ -88,8 +90,9 @@ class Drive {
   readonly #did = { compacts: 0, kills: 0, edits: 0, deleted: 0, chmods: 0 };
   #lastMs = 1000;
 
-  constructor(target: string, { retain, seed }: YearOptions) {
+  constructor(target: string, { retain, kills, seed }: YearOptions) {
     this.#target = target;
+    this.#kills = kills;
     this.#retain = retain;
     this.#random = randomFrom(seed);
     this.#snapshots = [0, 1].map((number) => this.#take(number));
@@ -133,7 +136,8 @@ class Drive {
     const path = paths[this.#random(paths.length)]!;
     const { ino } = lstatSync(join(this.#folder(number), path));
     appendFileSync(join(this.#folder(number), path), `written in place ${this.#did.edits}\n`);
-    this.#pending.add(ino);
+    // What no compact has seen yet has nothing to be compared with.
+    if (new Set(objectsOf(this.#target).values()).has(String(ino))) this.#pending.add(ino);
     this.#did.edits += 1;
     for (const name of this.#namesOf(ino)) name.snapshot.edited.add(name.path);
   }
@@ -154,7 +158,7 @@ class Drive {
         [...this.#namesOf(ino)].map(({ number, path }) => `daily.${number}/${path}`),
       );
     const told = new Set<string>();
-    for (let kills = this.#random(killsMost + 1); kills > 0; kills -= 1) {
+    for (let kills = this.#random(this.#kills + 1); kills > 0; kills -= 1) {
       for (const path of await killedCompact(this.#target, this.#random(this.#lastMs))) told.add(path);
       this.#did.kills += 1;
     }
