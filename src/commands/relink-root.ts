@@ -68,7 +68,7 @@ function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (made === 0) putTimeBack(kernel, root, mtimeNs);
 }
 
-function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
   kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
 }
@@ -174,7 +174,7 @@ function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: Store
 }
 
 /** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
-function stockFolder(
+export function stockFolder(
   kernel: Kernel,
   root: Root,
   { tmpFd, indexDir }: { tmpFd: number; indexDir: string | undefined },
@@ -188,7 +188,7 @@ function stockFolder(
 }
 
 /** Without it a name could be lost to who replaces it at the same moment. */
-function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
+export function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   const { sys, scratch } = kernel;
   const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
   const remove = (): void => {
@@ -201,7 +201,7 @@ function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   if (result === 0) return;
   throw new DedupeError(
     "NO_EXCHANGE",
-    `the filesystem of ${root.path} cannot exchange two names at once, which relink needs to be safe`,
+    `the filesystem of ${root.path} cannot exchange two names at once, which is needed to be safe`,
     {
       hint: "Heal the drive where ext4, xfs or btrfs is mounted by the kernel's own driver.",
       cause: new SysError("renameat2", -result, two),
@@ -209,16 +209,19 @@ function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   );
 }
 
-type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };
+type ChosenFrom =
+  "compared" | "merge" | "minSizeBytes" | "maxSizeBytes" | "bwlimitBytes" | "oneFileSystem" | "snapshotsGlob";
+type Chosen = { options: Pick<RelinkOptions, ChosenFrom>; filter: FilterRules | undefined };
 
 export function rulesOf(kernel: Kernel, root: Root, { options, filter }: Chosen): RelinkRules {
-  const { compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
+  const { compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
   const { identity } = identifyFilesystem(kernel.sys, root.fd, root.device, kernel.sys.allocate(512));
   const path = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
   const points = readMounts(kernel).map(({ point }) => point);
   const mountPoints = points.flatMap((point) => (point.startsWith(path) ? [point.slice(path.length)] : []));
   return {
-    ...{ compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity, mountPoints },
+    ...{ compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity },
+    mountPoints,
     device: root.device,
   };
 }

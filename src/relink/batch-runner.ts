@@ -12,7 +12,7 @@ const TASK_MOST = 512;
 
 export type RunnerParts = {
   kernel: Kernel;
-  pool: RelinkPool;
+  pool: Pick<RelinkPool, "jobs" | "run">;
   store: Store;
   /** Of the stock. */
   directories: PathSource;

@@ -4,6 +4,7 @@
  * not be UTF-8. Sizes are bytes, durations milliseconds.
  */
 
+import type { CompactCounters, CompactFigures, CompactStep, CompactSummary } from "./compact-summary.ts";
 import type {
   Counters,
   SnapshotState,
@@ -16,6 +17,7 @@ import type {
   StatsSummary,
 } from "./summaries.ts";
 
+export type { CompactCounters, CompactFigures, CompactStep, CompactSummary } from "./compact-summary.ts";
 export type {
   Counters,
   SnapshotState,
@@ -64,6 +66,23 @@ export type Event =
   | StatsSummary
   | {
       type: "start";
+      command: "compact";
+      version: string;
+      target: string;
+      jobs: number;
+      dryRun: boolean;
+    }
+  /** What is to be done, before anything is. */
+  | ({ type: "compact-plan" } & CompactFigures)
+  | {
+      type: "compact-progress";
+      step: CompactStep | "look";
+      counters: CompactCounters;
+      elapsedMs: number;
+    }
+  | CompactSummary
+  | {
+      type: "start";
       command: "verify";
       version: string;
       target: string;
@@ -81,8 +100,8 @@ export type Event =
       source?: string | Buffer;
       target?: string | Buffer;
     }
-  /** A name in a snapshot of an inode that a finding is about. */
-  | { type: "affected"; path: Buffer }
+  /** A name in a snapshot of an inode that a finding is about; `object`: that finding's path. */
+  | { type: "affected"; path: Buffer; object?: Buffer }
   /** Put right: `from` is where its content came from, or the name that it has now. */
   | { type: "repaired"; path: Buffer; how: "restored" | "renamed"; from: Buffer; names: number }
   /** What could not be put right; its names follow as affected. */

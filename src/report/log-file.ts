@@ -70,11 +70,12 @@ function writeAll(descriptor: number, bytes: Buffer): void {
   for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }
 
-type Told = "progress" | "relink-progress" | "error" | "summary" | "start";
+type Told = "progress" | "relink-progress" | "compact-progress" | "error" | "summary" | "start";
 
 const told: ReadonlySet<Event["type"]> = new Set<Told>([
   "progress",
   "relink-progress",
+  "compact-progress",
   "error",
   "summary",
   "start",
@@ -98,6 +99,7 @@ function createLog(print: Print): (event: Event) => void {
     switch (event.type) {
       case "progress":
       case "relink-progress":
+      case "compact-progress":
         progress.update(event);
         break;
       case "error":
