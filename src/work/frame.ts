@@ -15,7 +15,7 @@ export type Frame = {
   targetFd: number;
   actionsFd: number;
   filesystem: Filesystem;
-  /** Its d_ino may be believed: see docs/design.md, "A known inode costs no stat per name". */
+  /** Its d_ino may be believed: see docs/design.md, "The way of a name". */
   isTrusted: boolean;
   /** A filesystem begins here. */
   isMountRoot: boolean;
