@@ -39,6 +39,7 @@ const coreHome = (name, modules, home, comment) => ({
 const sys = "^src/sys/";
 const tree = "^src/tree/";
 const relink = "^src/relink/";
+const repair = "^src/repair/";
 const verify = "^src/verify/";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
@@ -66,6 +67,12 @@ module.exports = {
       "as work, which it builds on; work does not know it",
     ),
     only(
+      "repair-knows-relink-and-below",
+      repair,
+      [sys, tree, "^src/work/", relink, frontDoor, options],
+      "it replaces names as relink does, and proves nothing: verify does not know it, nor it verify",
+    ),
+    only(
       "verify-is-a-second-opinion",
       verify,
       [sys, "^src/tree/filter", "^store/hash/"],
@@ -75,7 +82,7 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, verify, frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", relink, repair, verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(

@@ -48,6 +48,8 @@ export type VerifyOptions = OutputOptions & {
   target: string;
   /** The source to compare with. */
   against: string | undefined;
+  /** Put right what another copy allows; `against` then says where contents may come from. */
+  repair: boolean;
   /** Names and attributes of objects, no contents. */
   quick: boolean;
   slice: { number: number; of: number } | undefined;

@@ -6,7 +6,6 @@ import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { nameStore, settleFormat, type MergePolicy } from "./format.ts";
 import { Index } from "./index/index.ts";
-import { InodeTable } from "./inode-table.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
 import { MetInodes } from "./met-inodes.ts";
@@ -14,7 +13,7 @@ import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import { HAD_ROWS, type StoreShared } from "./session.ts";
+import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
 export type { MergePolicy } from "./format.ts";
@@ -22,13 +21,14 @@ export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
 export { blake3 } from "./hash/blake3.ts";
-export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
+export { NO_OBJECT, REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
+export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
-export { StoreSession, type StoreShared } from "./session.ts";
+export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
-export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
+export { type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
 
@@ -91,9 +91,12 @@ export class Store {
     const indexPath = indexPathOf(kernel, directories.storeFd, parts.indexDir);
     this.#index = openIndex(kernel, indexPath);
     this.#journal = new Journal(kernel, directories.storeFd);
-    const control = new SharedArrayBuffer(16);
-    this.#control = new Int32Array(control);
+    const memory = sharedMemory();
+    this.#control = new Int32Array(memory.control);
     if (this.#index.hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
+    const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
+    if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
     this.shared = {
       objectsFd: directories.objectsFd,
@@ -101,10 +104,8 @@ export class Store {
       stagingFd: directories.stagingFd,
       journalFds: this.#journal.fds,
       indexPath,
-      table: InodeTable.allocate(),
+      ...memory,
       met: MetInodes.allocate(),
-      sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-      control,
     };
   }
 
@@ -170,9 +171,6 @@ export type OpeningStore = {
 };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
 
-/** 128 KiB: far more bits than there are large files of different sizes. */
-export const SIZE_BITS = 1 << 20;
-
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
 const RLIMIT_NOFILE = 7;
 const WANTED_DESCRIPTORS = 140_000;
@@ -230,7 +228,8 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
   return storeFd;
 }
 
-function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
+/** The lock of a run that writes, until the descriptor is closed. @throws StoreError, SysError */
+export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   const flags = O_RDWR | O_CREAT | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(storeFd, scratch.text(names.lock), flags, 0o600), "openat", names.lock);
   const result = sys.flock(fd, LOCK_EX | LOCK_NB);

@@ -116,7 +116,8 @@ function createVerify(accept: (options: CommandOptions) => void): Command {
     .description(
       "Reads the store of <target> again and checks every object against its name, and every name in the snapshots " +
         "against the store. With --against it compares <target> with the source instead: names, contents, " +
-        "attributes, holes and hard links. Nothing is changed, and a read-only mount will do.",
+        "attributes, holes and hard links. Without --repair nothing is changed, " +
+        "and a read-only mount will do.",
     )
     .argument("<target>", "a root that migrate has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));

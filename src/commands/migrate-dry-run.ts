@@ -11,7 +11,7 @@ import { readMounts } from "../tree/mounts.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { Survey, type NeedCounts, type SurveyResult, type SurveySetup } from "../work/survey.ts";
-import { ensureIndex, InodeTable, MetInodes, SIZE_BITS, StoreView } from "../../store/store.ts";
+import { MetInodes, StoreView, ensureIndex, sharedMemory } from "../../store/store.ts";
 import type { CommandContext, StopReason } from "./context.ts";
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -194,10 +194,8 @@ function setupOf(run: DryRun): Parameters<Survey["run"]>[0] {
     stagingFd: fd(store?.stagingFd),
     journalFds: [-1, -1] as const,
     indexPath: temporary.make("index"),
-    table: InodeTable.allocate(),
+    ...sharedMemory(),
     met: run.met,
-    sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-    control: new SharedArrayBuffer(16),
   };
   return { ...setup, thread: { sysModule, store: shared, traits, rules: workRules(run) } };
 }

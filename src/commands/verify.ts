@@ -8,7 +8,7 @@ import { verifyStore } from "./verify-store.ts";
 
 /**
  * `dedupe verify`: a store is sound, a target equals its source, or a tree is what a certificate says. Nothing of the
- * trees is changed.
+ * trees is changed, but by --repair.
  * @returns the exit code. @throws DedupeError before anything was read
  */
 export async function verify(options: VerifyOptions, context: CommandContext): Promise<number> {
@@ -22,7 +22,8 @@ export async function verify(options: VerifyOptions, context: CommandContext): P
   }
 }
 
-function choose({ against, certificateCheck }: VerifyOptions) {
+function choose({ against, certificateCheck, repair }: VerifyOptions) {
+  if (repair) return verifyStore;
   if (certificateCheck !== undefined) return verifyCertificate;
   return against === undefined ? verifyStore : verifyAgainst;
 }

@@ -27,6 +27,15 @@ const checking: VerifyOptionSpec[] = [
   },
 ];
 
+const repairing: VerifyOptionSpec[] = [
+  {
+    flags: "--repair",
+    help: "restore what rotted, for all its names, from another copy on the target, or from the source that --against names (nothing is compared then)",
+    group: "Checking a store:",
+    apply: (options) => (options.repair = true),
+  },
+];
+
 const comparing: VerifyOptionSpec[] = [
   {
     flags: "--against <source>",
@@ -142,6 +151,7 @@ const output: VerifyOptionSpec[] = [
 
 export const verifyOptionSpecs: readonly VerifyOptionSpec[] = [
   ...checking,
+  ...repairing,
   ...comparing,
   ...running,
   ...output,

@@ -31,6 +31,7 @@ function defaults(target: string): VerifyOptions {
     command: "verify",
     target: given(target, "<target>"),
     against: undefined,
+    repair: false,
     quick: false,
     slice: undefined,
     certificate: undefined,
@@ -57,16 +58,26 @@ function checkTogether(options: VerifyOptions): void {
   if (against !== undefined && certificateCheck !== undefined)
     throw usageError("--against and --certificate-check contradict each other");
   const isStoreCheck = against === undefined && certificateCheck === undefined;
-  if (!isStoreCheck && (quick || slice !== undefined))
+  if (!isStoreCheck && !options.repair && (quick || slice !== undefined))
     throw usageError("--quick and --slice belong to a check of the store alone");
   if (against === undefined && options.certificate !== undefined)
     throw usageError("--certificate means nothing without --against");
   if (against === undefined && (options.filters.length > 0 || options.oneFileSystem))
     throw usageError("filters and --one-file-system mean nothing without --against");
+  if (options.repair) checkRepair(options);
   for (const root of [against, against === undefined ? undefined : options.target]) {
     checkOutside(options.logFile, "--log-file", root);
     checkOutside(options.certificate, "--certificate", root);
   }
+}
+
+/** With it, --against says where contents may come from, and nothing is compared. */
+function checkRepair({ quick, certificate, certificateCheck, filters, oneFileSystem }: VerifyOptions): void {
+  if (quick) throw usageError("--repair and --quick contradict each other: damage is found by reading");
+  if (certificateCheck !== undefined || certificate !== undefined)
+    throw usageError("--repair makes and checks no certificate: run --against without it afterwards");
+  if (filters.length > 0 || oneFileSystem)
+    throw usageError("--repair looks at the whole store: filters and --one-file-system mean nothing with it");
 }
 
 /** What is compared must not change meanwhile. By name only: symlinks may hide more. */

@@ -40,6 +40,9 @@ class Bytes {
   }
   bytes(bytes: Uint8Array): void {
     this.words(bytes.length);
+    this.raw(bytes);
+  }
+  raw(bytes: Uint8Array): void {
     this.#room(bytes.length);
     this.#bytes.set(bytes, this.#end);
     this.#end += bytes.length;
@@ -49,29 +52,53 @@ class Bytes {
   }
 }
 
-function encode(batch: BatchView, pathOf: (id: number) => Buffer): Buffer {
-  const out = new Bytes();
-  const rows = Array.from({ length: batch.directoryCount }, (_, index) => batch.directory(index)).filter(
-    (row) => row[DIRECTORY_ROW.state] === DONE,
-  );
-  out.words(rows.length);
-  for (const row of rows) {
-    out.bytes(pathOf(row[DIRECTORY_ROW.id] as number));
-    out.words(...row.subarray(DIRECTORY_ROW.inoHigh, DIRECTORY_ROW.state));
+type PathSource = { pathOf(id: number): Buffer };
+
+/** What a batch is about to do, directory by directory. */
+export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {
+  for (let index = 0; index < batch.directoryCount; index++) {
+    const row = batch.directory(index);
+    if (row[DIRECTORY_ROW.state] !== DONE) continue;
     const first = row[DIRECTORY_ROW.firstName] as number;
-    const count = row[DIRECTORY_ROW.nameCount] as number;
-    out.words(count);
-    for (let index = first; index < first + count; index++) {
-      const name = batch.name(index);
-      const victim = batch.victim(name[NAME_ROW.victim] as number);
-      const target = batch.target(name[NAME_ROW.target] as number);
-      const inode = target.subarray(TARGET_ROW.inode);
-      out.bytes(batch.textOf(name, NAME_ROW.text));
-      out.words(...victim.subarray(0, CTIME));
-      out.words(inode[INO_HIGH] as number, inode[INO_LOW] as number);
-      out.words(...target.subarray(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS));
+    yield {
+      path: directories.pathOf(row[DIRECTORY_ROW.id] as number),
+      ino: [row[DIRECTORY_ROW.inoHigh] as number, row[DIRECTORY_ROW.inoLow] as number],
+      mtime: row.subarray(DIRECTORY_ROW.mtime, DIRECTORY_ROW.print),
+      print: { high: row[DIRECTORY_ROW.print] as number, low: row[DIRECTORY_ROW.print + 1] as number },
+      names: Array.from({ length: row[DIRECTORY_ROW.nameCount] as number }, (_, at) =>
+        loggedName(batch, batch.name(first + at)),
+      ),
+    };
+  }
+}
+
+function loggedName(batch: BatchView, row: Uint32Array): LoggedName {
+  const target = batch.target(row[NAME_ROW.target] as number);
+  const inode = target.subarray(TARGET_ROW.inode);
+  const ref = target.slice(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS);
+  return {
+    name: batch.textOf(row, NAME_ROW.text),
+    victim: batch.victim(row[NAME_ROW.victim] as number).subarray(0, CTIME),
+    target: [inode[INO_HIGH] as number, inode[INO_LOW] as number],
+    ref: Buffer.from(ref.buffer),
+  };
+}
+
+function encode(directories: Iterable<LoggedDirectory>): Buffer {
+  const out = new Bytes();
+  let count = 0;
+  out.words(count);
+  for (const { path, ino, mtime, print, names } of directories) {
+    count++;
+    out.bytes(path);
+    out.words(...ino, ...mtime, print.high, print.low, names.length);
+    for (const { name, victim, target, ref } of names) {
+      out.bytes(name);
+      out.words(...victim.subarray(0, CTIME), ...target);
+      out.raw(ref);
     }
   }
+  out.whole.writeUInt32LE(count);
   return out.whole;
 }
 
@@ -79,10 +106,9 @@ function encode(batch: BatchView, pathOf: (id: number) => Buffer): Buffer {
 export function writeBatchLog(
   { sys, scratch }: Kernel,
   logFd: number,
-  batch: BatchView,
-  pathOf: (id: number) => Buffer,
+  directories: Iterable<LoggedDirectory>,
 ): void {
-  const body = encode(batch, pathOf);
+  const body = encode(directories);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
   try {

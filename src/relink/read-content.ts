@@ -2,7 +2,7 @@ import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/consta
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import type { Stat } from "../sys/stat.ts";
-import { SMALL_BYTES, blake3, variantOf, type SourceState } from "../../store/store.ts";
+import { NO_OBJECT, SMALL_BYTES, blake3, variantOf, type SourceState } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { EntryFailure, fromSource, onSource } from "../work/errors.ts";
@@ -159,6 +159,7 @@ export class ContentReader {
     const { compared } = rules;
     const digest = new Uint8Array(record.slice(DIGEST, DIGEST + 8).buffer);
     ref.setObject(digest, variantOfRead(record, compared), undefined);
+    ref.sibling = NO_OBJECT;
     const source = sourceStateOf(record);
     session.record({ identity: rules.identity, source, target: source, ref: ref.bytes });
   }

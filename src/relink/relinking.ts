@@ -6,7 +6,7 @@ import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Ref, type Store } from "../../store/store.ts";
-import { forgetBatchLog, writeBatchLog } from "./batch-log.ts";
+import { forgetBatchLog, loggedOf, writeBatchLog } from "./batch-log.ts";
 import { BatchView, type BatchMemory } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
 import { BatchPlanner, type KnownObject, type PlannedBatch } from "./batch-planner.ts";
@@ -310,7 +310,7 @@ export class Relinking {
       tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
     );
     if (!(await pool.run(on("prepare")))) return false;
-    writeBatchLog(kernel, logFd, batch, (id) => this.#directories.pathOf(id));
+    writeBatchLog(kernel, logFd, loggedOf(batch, this.#directories));
     await store.seal();
     const isWhole = await pool.run(on("replace"));
     forgetBatchLog(kernel, logFd);

@@ -30,6 +30,10 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return findingLine(event);
     case "affected":
       return `affected: ${formatPath(event.path)}`;
+    case "repaired":
+      return repairedLine(event);
+    case "unrepaired":
+      return `not repaired: ${formatPath(event.path)}: ${formatText(event.message)} (${event.code})`;
   }
 }
 
@@ -53,6 +57,14 @@ function relinkedLine({ path, names, freedBytes }: Of<"relinked">, dryRun: boole
   const what = dryRun ? "would be linked" : "linked";
   const freed = `${formatBytes(freedBytes)} ${dryRun ? "would be freed" : "freed"}`;
   return `${where}  ${formatQuantity(names, "name")} ${what}  ${freed}`;
+}
+
+function repairedLine({ path, how, from, names }: Of<"repaired">): string {
+  const what =
+    how === "restored"
+      ? `from ${formatPath(from)}, for ${formatQuantity(names, "name")} in the snapshots`
+      : `named ${formatPath(from)}`;
+  return `repaired: ${formatPath(path)}: ${what}`;
 }
 
 function noticeLine({ level, message }: Of<"notice">): string {

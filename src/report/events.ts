@@ -77,7 +77,7 @@ export type VerifySummary = {
   command: "verify";
   /** store: a store was checked. against: two trees were compared. certificate: a tree was compared with one. */
   mode: "store" | "against" | "certificate";
-  outcome: "sound" | "findings" | "partial" | "failed" | "stopped";
+  outcome: "sound" | "repaired" | "findings" | "partial" | "failed" | "stopped";
   exitCode: number;
   target: string;
   source?: string;
@@ -103,6 +103,9 @@ export type VerifySummary = {
   notes: Record<string, number>;
   slice?: { number: number; of: number };
   quick?: boolean;
+  /** With --repair: objects put right, the names in the snapshots that got another inode, what was written. */
+  repaired?: { objects: number; names: number; bytes: number };
+  unrepaired?: number;
   /** In hex, of each tree. */
   rootDigest?: { source?: string; target?: string };
   /** Where the certificate was written. */
@@ -182,6 +185,10 @@ export type Event =
     }
   /** A name in a snapshot of an inode that a finding is about. */
   | { type: "affected"; path: Buffer }
+  /** Put right: `from` is where its content came from, or the name that it has now. */
+  | { type: "repaired"; path: Buffer; how: "restored" | "renamed"; from: Buffer; names: number }
+  /** What could not be put right; its names follow as affected. */
+  | { type: "unrepaired"; path: Buffer; code: string; message: string }
   | VerifySummary
   | {
       type: "start";

@@ -1,6 +1,6 @@
 /** Events -> lines for a person. */
 import { closingReport, headline } from "./closing-report.ts";
-import { createFindingList } from "./finding-list.ts";
+import { createFindingList, isListed } from "./finding-list.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
 import type { Event, Reporter } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
@@ -40,7 +40,7 @@ export function createHumanReporter(view: HumanView): Reporter {
         return;
       }
       entries.flush();
-      if (event.type === "finding" || event.type === "affected") findings.add(event);
+      if (isListed(event)) findings.add(event);
       else show(event);
     },
     close() {
@@ -51,7 +51,7 @@ export function createHumanReporter(view: HumanView): Reporter {
   };
 }
 
-type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" }>;
+type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" | "repaired" | "unrepaired" }>;
 
 function createShow(view: HumanView): (event: Shown) => void {
   const err: Print = (line) => {
@@ -121,10 +121,12 @@ function createFailureList(err: Print): FailureList {
   };
 }
 
+const wentWell: ReadonlySet<string> = new Set(["complete", "sound", "repaired"]);
+
 /** What -q must say too: the error that ended the run, or that not all went well. */
 function closingErrors(summary: Of<"summary">, quiet: boolean): string[] {
   const error: ErrorText | undefined = summary.error;
   if (error !== undefined) return errorLines(error);
-  if (!quiet || summary.outcome === "complete" || summary.outcome === "sound") return [];
+  if (!quiet || wentWell.has(summary.outcome)) return [];
   return [`dedupe: ${headline(summary).replace(/^./, (letter) => letter.toLowerCase())}`];
 }

@@ -34,7 +34,14 @@ export function openLogFile(path: string, now: () => Date = () => new Date()): R
 }
 
 /** Events that may come by the million: they are written with what follows. */
-const manyLines: ReadonlySet<Event["type"]> = new Set(["entry", "failure", "finding", "affected"]);
+const manyLines: ReadonlySet<Event["type"]> = new Set([
+  "entry",
+  "failure",
+  "finding",
+  "affected",
+  "repaired",
+  "unrepaired",
+]);
 
 type FileWriter = { write: (text: string) => void; close: () => Promise<void> };
 
@@ -90,6 +97,8 @@ function createLog(print: Print): (event: Event) => void {
         break;
       case "finding":
       case "affected":
+      case "repaired":
+      case "unrepaired":
       case "notice":
       case "plan":
       case "snapshot":

@@ -104,6 +104,6 @@ export function writeAll(sys: Sys, fd: number, content: Buffer): void {
 
 /** statx of a descriptor into `stat`. @throws SysError */
 export function statDescriptor({ sys, scratch }: Kernel, fd: number, stat: Stat): Stat {
-  check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+  check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
   return stat;
 }

@@ -31,9 +31,9 @@ function binder(): Bind {
 
 const settle = (result: number): number => (result < 0 ? -koffi.errno() : result);
 
-/** allocUnsafeSlow memory has its own backing store, which never moves. */
+/** Buffer.alloc has its own backing store, which never moves; its zeros cost no memory before they are touched. */
 function allocate(sizeBytes: number): Memory {
-  const bytes = Buffer.allocUnsafeSlow(sizeBytes).fill(0);
+  const bytes = Buffer.alloc(sizeBytes);
   return { bytes, address: Number(koffi.address(bytes)) };
 }
 

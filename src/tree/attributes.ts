@@ -19,6 +19,9 @@ export type Attributes = {
   deniedXattrs?: number;
 };
 
+/** What a stat tells of them. */
+export type Metadata = Pick<Attributes, "mode" | "uid" | "gid" | "mtimeNs">;
+
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX are both 65,536 (include/uapi/linux/limits.h). */
 const XATTR_BYTES = 65_536;
 const noXattrs: readonly Xattr[] = [];
@@ -114,8 +117,12 @@ export class XattrCalls {
   }
 }
 
+export function metadataOf(stat: Stat): Metadata {
+  return { mode: stat.mode & ~S_IFMT, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs };
+}
+
 /** The attributes of the inode that `stat` describes and `door` reaches. */
-export function readAttributes(stat: Stat, calls: XattrCalls, door: XattrDoor): Attributes {
+export function readAttributes(stat: Metadata, calls: XattrCalls, door: XattrDoor): Attributes {
   const attributes: Attributes = {
     mode: stat.mode & ~S_IFMT,
     uid: stat.uid,

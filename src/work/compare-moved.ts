@@ -217,7 +217,7 @@ export class MovedComparer {
 
   #statTarget(fd: number): void {
     const { sys, scratch } = this.#kernel;
-    onReadBack(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.target.address), "statx");
+    onReadBack(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, this.target.address), "statx");
   }
 
   /**

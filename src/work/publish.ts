@@ -151,10 +151,7 @@ export class Publisher {
   }
 
   #modeOf(fd: number): number {
-    check(
-      this.#kernel.sys.statx(fd, this.#kernel.scratch.text(""), AT_EMPTY_PATH, this.#stat.address),
-      "statx",
-    );
+    check(this.#kernel.sys.statx(fd, this.#kernel.scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
     return this.#stat.mode & 0o7777;
   }
 
@@ -211,10 +208,10 @@ export class Publisher {
     const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
     try {
       onTarget(targetFd, "openat");
-      onSource(sys.statx(sourceFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      onSource(sys.statx(sourceFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       const read = fromSource(() => readAttributes(this.#stat, this.#xattrs, { fd: sourceFd }));
       const wanted = asHeld(this.#rules.xattrs ? read : withoutXattrs(read), this.#traits).attributes;
-      check(sys.statx(targetFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      check(sys.statx(targetFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       if (sameAttributes(wanted, readAttributes(this.#stat, this.#xattrs, { fd: targetFd }))) return false;
       this.#setter.removeOtherXattrs({ fd: targetFd }, wanted);
       this.#setter.toDescriptor(targetFd, wanted, undefined);

@@ -17,7 +17,7 @@ export function openSource(kernel: Kernel, dirFd: number, name: Buffer, more = 0
 }
 
 export function statOpen(kernel: Kernel, fd: number, stat: Stat): Moment {
-  onSource(kernel.sys.statx(fd, kernel.scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+  onSource(kernel.sys.statx(fd, kernel.scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
   return momentOf(stat);
 }
 

@@ -46,7 +46,6 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   const isFirst = !isShared || thread.session.met.add(key);
   const known = { frame, entry, key, state, identity, group };
   return { ...known, allocatedBytes, isShared, isFirst, losesXattrs: false };
-
 }
 
 /** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */
