@@ -16,7 +16,7 @@ import { recoverRecords } from "./recover.ts";
 import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
-export type { MergePolicy } from "./format.ts";
+export { existingPolicy, type MergePolicy } from "./format.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
@@ -26,6 +26,7 @@ export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
+export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
 export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
 export { type InodeKey, type TargetInode } from "./inode-table.ts";

@@ -7,8 +7,7 @@ import type { Kernel } from "../sys/files.ts";
 import type { SysFactory } from "../sys/sys.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
-import { readMounts } from "../tree/mounts.ts";
-import { pathOfDescriptor } from "../tree/reach.ts";
+import { hasFileMounts } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import type { WorkRules } from "../work/messages.ts";
@@ -277,17 +276,4 @@ export function workRules({
     targetDevice: target.device,
     bwlimitBytes: options.bwlimitBytes,
   };
-}
-
-/** A file bind-mounted over another shows the covered inode's number in its directory. */
-function hasFileMounts(kernel: Kernel, source: Root): boolean {
-  // As the mount table names it: the user may have named it relatively, or through a symlink.
-  const prefix = (pathOfDescriptor(kernel, source.fd) ?? source.path).replace(/\/*$/, "/");
-  const { sys, scratch } = kernel;
-  return readMounts(kernel).some(({ point }) => {
-    if (!point.startsWith(prefix)) return false;
-    const fd = sys.openat(-100, scratch.text(point), sys.O_DIRECTORY | 0o10000000, 0);
-    if (fd >= 0) sys.close(fd);
-    return fd < 0;
-  });
 }

@@ -1,5 +1,5 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
+import type { Counters, RelinkSummary, StatsSummary, Summary, UndoSummary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -11,12 +11,16 @@ import {
 import type { ReasonCounts } from "./reasons.ts";
 import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
+import { statsHeadline, statsReport } from "./stats-report.ts";
+import { undoReport } from "./undo-report.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | VerifySummary;
+type AnySummary = Summary | RelinkSummary | UndoSummary | VerifySummary | StatsSummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if ("restoredNames" in summary) return undoReport(summary, reasons);
   if (summary.command === "relink") return relinkReport(summary, reasons);
+  if (summary.command === "stats") return statsReport(summary, skippedText(summary.failures, reasons));
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
@@ -24,6 +28,7 @@ export function closingReport(summary: AnySummary, reasons: ReasonCounts): strin
 export function headline(summary: AnySummary): string {
   if (summary.command === "relink") return relinkHeadline(summary);
   if (summary.command === "verify") return verifyHeadline(summary);
+  if (summary.command === "stats") return statsHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;
   const through = `${formatCount(snapshots.total - snapshots.pending)} of ${formatQuantity(snapshots.total, "snapshot")}`;
