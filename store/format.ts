@@ -66,10 +66,16 @@ export function nameStore(kernel: Kernel, storeFd: number): string {
 }
 
 /** undefined: it never had an index elsewhere. */
-export function storeName(kernel: Kernel, storeFd: number): string | undefined {
+function storeName(kernel: Kernel, storeFd: number): string | undefined {
   const content = readFile(kernel, storeFd, names.format);
   const id = content === undefined ? undefined : (JSON.parse(content.toString()) as { id?: unknown }).id;
   return typeof id === "string" && /^[0-9a-f]{32}$/.test(id) ? id : undefined;
+}
+
+/** Where a run would find the index of the store behind `storeFd`, whether it is there or not. */
+export function indexFolder(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
+  if (indexDir === undefined) return `/proc/self/fd/${String(storeFd)}/${names.index}`;
+  return `${indexDir}/${storeName(kernel, storeFd) ?? "none"}`;
 }
 
 function writeFormat(kernel: Kernel, storeFd: number, format: FormatFile): void {
