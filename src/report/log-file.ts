@@ -7,6 +7,7 @@ import { formatBytes } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import { createPlainProgress } from "./progress.ts";
 import { countReason, type ReasonCounts } from "./reasons.ts";
+import { isStatsRow } from "./stats-table.ts";
 
 /** Names and reasons of what could not be read are nobody else's business. */
 const logMode = 0o600;
@@ -75,6 +76,10 @@ function createLog(print: Print): (event: Event) => void {
   const reasons = new Map<string, number>();
   let dryRun = false;
   return (event) => {
+    if (isStatsRow(event)) {
+      print(eventLine(event, dryRun));
+      return;
+    }
     switch (event.type) {
       case "progress":
       case "relink-progress":
@@ -98,9 +103,6 @@ function createLog(print: Print): (event: Event) => void {
       case "affected":
       case "repaired":
       case "unrepaired":
-      case "holding":
-      case "largest":
-      case "broken-chain":
       case "notice":
       case "plan":
       case "snapshot":
