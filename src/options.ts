@@ -91,6 +91,8 @@ export type RelinkOptions = OutputOptions & {
   indexDir: string | undefined;
   jobs: number;
   bwlimitBytes: number | undefined;
+  /** Put back what `--ignore-*` discarded, and nothing else. */
+  undo: boolean;
   /** Stop at the next safe point after so long. */
   timeLimitMs: number | undefined;
 };

@@ -76,6 +76,18 @@ function writeFormat(kernel: Kernel, storeFd: number, format: FormatFile): void 
   writeFileDurably(kernel, storeFd, names.format, Buffer.from(`${JSON.stringify(format, null, 2)}\n`));
 }
 
+/** The policy of a store that is there. @throws StoreError */
+export function existingPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const { compared, merge } = parse(content);
+  const has = (name: string): boolean => compared.includes(name);
+  return {
+    compared: { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") },
+    merge,
+  };
+}
+
 /** Checks the store of a target that nothing may be written to (a dry run). */
 export function checkExistingFormat(kernel: Kernel, storeFd: number, policy: MergePolicy): void {
   const content = readFile(kernel, storeFd, names.format);

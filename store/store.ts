@@ -16,7 +16,7 @@ import { recoverRecords } from "./recover.ts";
 import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
-export type { MergePolicy } from "./format.ts";
+export { existingPolicy, type MergePolicy } from "./format.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";

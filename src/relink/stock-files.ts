@@ -13,6 +13,11 @@ export function openStockFiles(kernel: Kernel, stockFd: number, jobs: number): S
   };
 }
 
+export function closeStockFiles({ sys }: Kernel, files: StockFiles): void {
+  for (const fd of [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds])
+    sys.close(fd);
+}
+
 /** Scratch files of the main thread. */
 export type Sources = {
   placesFd: number;

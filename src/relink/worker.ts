@@ -53,7 +53,7 @@ function run(task: RelinkTask): void {
     case "prepare":
     case "replace":
       batchWorker ??= new BatchWorker(at, task.store);
-      batchWorker[task.type](new BatchView(task.batch), task.first, task.count);
+      batchWorker[task.type](new BatchView(task.batch), task);
       return;
   }
 }

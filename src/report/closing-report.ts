@@ -1,5 +1,5 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, RelinkSummary, StatsSummary, Summary, VerifySummary } from "./events.ts";
+import type { Counters, RelinkSummary, StatsSummary, Summary, UndoSummary, VerifySummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -12,11 +12,13 @@ import type { ReasonCounts } from "./reasons.ts";
 import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
 import { statsHeadline, statsReport } from "./stats-report.ts";
+import { undoReport } from "./undo-report.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | VerifySummary | StatsSummary;
+type AnySummary = Summary | RelinkSummary | UndoSummary | VerifySummary | StatsSummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if ("restoredNames" in summary) return undoReport(summary, reasons);
   if (summary.command === "relink") return relinkReport(summary, reasons);
   if (summary.command === "stats") return statsReport(summary, skippedText(summary.failures, reasons));
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));

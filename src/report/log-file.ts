@@ -7,7 +7,6 @@ import { formatBytes } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import { createPlainProgress } from "./progress.ts";
 import { countReason, type ReasonCounts } from "./reasons.ts";
-import { isStatsRow } from "./stats-table.ts";
 
 /** Names and reasons of what could not be read are nobody else's business. */
 const logMode = 0o600;
@@ -71,12 +70,28 @@ function writeAll(descriptor: number, bytes: Buffer): void {
   for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }
 
+type Told = "progress" | "relink-progress" | "error" | "summary" | "start";
+
+const told: ReadonlySet<Event["type"]> = new Set<Told>([
+  "progress",
+  "relink-progress",
+  "error",
+  "summary",
+  "start",
+]);
+
+/** Events that are one line each. */
+function isLine(event: Event): event is Exclude<Event, { type: Told }> {
+  return !told.has(event.type);
+}
+
 function createLog(print: Print): (event: Event) => void {
   const progress = createPlainProgress(print);
   const reasons = new Map<string, number>();
   let dryRun = false;
   return (event) => {
-    if (isStatsRow(event)) {
+    if (isLine(event)) {
+      if (event.type === "failure") countReason(reasons, event.code);
       print(eventLine(event, dryRun));
       return;
     }
@@ -94,22 +109,6 @@ function createLog(print: Print): (event: Event) => void {
       case "start":
         dryRun = event.dryRun;
         print(`dedupe ${event.version}: ${eventLine(event, dryRun)}`);
-        break;
-      case "failure":
-        countReason(reasons, event.code);
-        print(eventLine(event, dryRun));
-        break;
-      case "finding":
-      case "affected":
-      case "repaired":
-      case "unrepaired":
-      case "notice":
-      case "plan":
-      case "snapshot":
-      case "loose":
-      case "relinked":
-      case "entry":
-        print(eventLine(event, dryRun));
     }
   };
 }
