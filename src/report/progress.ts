@@ -116,13 +116,14 @@ function progressParts(event: ProgressEvent, { namesPerSecond, bytesPerSecond, r
     { text: `${event.unit ?? "snapshot"} ${current} of ${formatCount(snapshotsTotal)}`, rank: 0 },
     { text: formatPath(snapshot), rank: 5 },
     { text: formatQuantity(counters.names, "name"), rank: 1 },
-    { text: formatQuantity(counters.inodes, "inode"), rank: 3 },
-    { text: formatBytes(counters.contentBytes), rank: 2 },
-    { text: `${formatCount(namesPerSecond)} names/s`, rank: 7 },
-    { text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 },
   ];
+  const reads = readsContent(event);
+  if (reads) parts.push({ text: formatQuantity(counters.inodes, "inode"), rank: 3 });
+  if (reads) parts.push({ text: formatBytes(counters.contentBytes), rank: 2 });
+  parts.push({ text: `${formatCount(namesPerSecond)} names/s`, rank: 7 });
+  if (reads) parts.push({ text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 });
   if (remainingMs !== undefined) parts.push({ text: `about ${roughly(remainingMs)} left`, rank: 4 });
-  return parts.filter(({ text }) => text !== "" && (readsContent(event) || !/^0 /.test(text)));
+  return parts.filter(({ text }) => text !== "");
 }
 
 /** Zeros of a run that counts names say nothing. */
