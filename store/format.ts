@@ -52,18 +52,6 @@ export function settleFormat(
   checkFormat(parse(content), policy);
 }
 
-/** The policy of a store that is there. @throws StoreError */
-export function existingPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
-  const content = readFile(kernel, storeFd, names.format);
-  if (content === undefined) return undefined;
-  const { compared, merge } = parse(content);
-  const has = (name: string): boolean => compared.includes(name);
-  return {
-    compared: { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") },
-    merge,
-  };
-}
-
 /**
  * A name for this store among those that keep their index in one folder: rows are about the inodes of one target, and
  * would vouch for those of another that has the same numbers. @throws SysError
@@ -78,14 +66,32 @@ export function nameStore(kernel: Kernel, storeFd: number): string {
 }
 
 /** undefined: it never had an index elsewhere. */
-export function storeName(kernel: Kernel, storeFd: number): string | undefined {
+function storeName(kernel: Kernel, storeFd: number): string | undefined {
   const content = readFile(kernel, storeFd, names.format);
   const id = content === undefined ? undefined : (JSON.parse(content.toString()) as { id?: unknown }).id;
   return typeof id === "string" && /^[0-9a-f]{32}$/.test(id) ? id : undefined;
 }
 
+/** Where a run would find the index of the store behind `storeFd`, whether it is there or not. */
+export function indexFolder(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
+  if (indexDir === undefined) return `/proc/self/fd/${String(storeFd)}/${names.index}`;
+  return `${indexDir}/${storeName(kernel, storeFd) ?? "none"}`;
+}
+
 function writeFormat(kernel: Kernel, storeFd: number, format: FormatFile): void {
   writeFileDurably(kernel, storeFd, names.format, Buffer.from(`${JSON.stringify(format, null, 2)}\n`));
+}
+
+/** The policy of a store that is there. @throws StoreError */
+export function existingPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const { compared, merge } = parse(content);
+  const has = (name: string): boolean => compared.includes(name);
+  return {
+    compared: { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") },
+    merge,
+  };
 }
 
 /** Checks the store of a target that nothing may be written to (a dry run). */
@@ -94,7 +100,18 @@ export function checkExistingFormat(kernel: Kernel, storeFd: number, policy: Mer
   if (content !== undefined) checkFormat(parse(content), policy);
 }
 
-function checkFormat(found: FormatFile, policy: MergePolicy): void {
+/** The policy that the store of this directory was made with; undefined where it has no format.json. @throws StoreError */
+export function readPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const found = parse(content);
+  checkVersion(found);
+  const has = (name: (typeof attributeNames)[number]): boolean => found.compared.includes(name);
+  const compared = { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") };
+  return { compared, merge: found.merge };
+}
+
+function checkVersion(found: FormatFile): void {
   if (found.version !== FORMAT_VERSION || found.digest !== "blake3-256") {
     throw new StoreError(
       "STORE_FORMAT",
@@ -104,6 +121,10 @@ function checkFormat(found: FormatFile, policy: MergePolicy): void {
       },
     );
   }
+}
+
+function checkFormat(found: FormatFile, policy: MergePolicy): void {
+  checkVersion(found);
   const wanted = comparedNames(policy);
   if (found.merge === policy.merge && found.compared.join() === wanted.join()) return;
   const describe = (merge: string, compared: string[]): string =>

@@ -1,6 +1,7 @@
 import { LOCK_NB, LOCK_SH, O_CLOEXEC, O_RDONLY } from "../src/sys/constants.ts";
 import { check, errno } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
+import { indexFolder } from "./format.ts";
 import { Index } from "./index/index.ts";
 import { looksSound } from "./index/soundness.ts";
 import { names } from "./layout.ts";
@@ -30,7 +31,7 @@ export async function readIndexedTargets(
   const lockFd = sys.openat(storeFd, scratch.text(names.lock), O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW, 0);
   try {
     if (lockFd >= 0 && sys.flock(lockFd, LOCK_SH | LOCK_NB) === -errno.EAGAIN) return "locked";
-    const directory = indexDir ?? `/proc/self/fd/${String(storeFd)}/${names.index}`;
+    const directory = indexFolder(writer, storeFd, indexDir);
     const state = lookAt(writer, directory);
     if (state !== "read") return state;
     const data = scratch.text(`${directory}/data.mdb`);

@@ -1,10 +1,11 @@
 import { DedupeError } from "../errors.ts";
+import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
-import { openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openRoot, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { freeSpace } from "../tree/identity.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
-import { reaches } from "../tree/reach.ts";
+import { pathOfDescriptor, reaches } from "../tree/reach.ts";
 import { StoreError } from "../../store/store.ts";
 
 /** Both roots, open: the path as typed, a descriptor, st_dev. */
@@ -140,7 +141,9 @@ export function targetWarnings(kernel: Kernel, target: Root): Notice[] {
 const warning = (code: string, message: string): Notice => ({ level: "warning", code, message });
 
 function aboutForgottenMount(kernel: Kernel, target: Root): Notice[] {
-  const looksMounted = /^\/(mnt|media|run\/media|srv|backup)(\/|$)/.test(target.path);
+  // Where it is, not how it was named: relatively, or through a symlink.
+  const path = pathOfDescriptor(kernel, target.fd) ?? target.path;
+  const looksMounted = /^\/(mnt|media|run\/media|srv|backup)(\/|$)/.test(path);
   if (!looksMounted) return [];
   const root = openRoot(kernel, "/");
   const { device } = statDescriptor(kernel, root, new Stat(kernel.sys));
@@ -175,17 +178,17 @@ function aboutJournal(kernel: Kernel, mount: Mount | undefined): Notice[] {
   return [];
 }
 
-/** jbd2 names its statistics after the device. */
-function hasJournal(kernel: Kernel, { source }: Mount): boolean {
-  const name = source.split("/").at(-1) ?? "";
+/**
+ * ext4's own word (Linux 4.20 and later), found by the device's number: its name in the mount table may be another, such
+ * as /dev/mapper/vg-lv or /dev/root. Where it cannot be had, nothing is said.
+ */
+function hasJournal(kernel: Kernel, { device }: Mount): boolean {
   const { sys, scratch } = kernel;
-  const jbd2 = sys.openat(-100, scratch.text("/proc/fs/jbd2"), sys.O_DIRECTORY, 0);
-  if (jbd2 < 0) return true;
-  sys.close(jbd2);
-  const fd = sys.openat(-100, scratch.text(`/proc/fs/jbd2/${name}-8`), sys.O_DIRECTORY, 0);
-  if (fd < 0) return false;
-  sys.close(fd);
-  return true;
+  const memory = sys.allocate(4096);
+  const link = `/sys/dev/block/${String(device >>> 20)}:${String(device & 0xfffff)}`;
+  const length = sys.readlinkat(AT_FDCWD, scratch.text(link), memory.address, memory.bytes.length);
+  const name = memory.bytes.toString("latin1", 0, Math.max(0, length)).split("/").at(-1) ?? "";
+  return readFile(kernel, AT_FDCWD, `/sys/fs/ext4/${name}/journal_task`)?.toString().trim() !== "<none>";
 }
 
 /** A root that is a whole filesystem tells how much is in it at most; merging may still make it fit. */

@@ -69,7 +69,7 @@ function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (made === 0) putTimeBack(kernel, root, mtimeNs);
 }
 
-function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
   kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
 }
@@ -210,7 +210,7 @@ function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: Store
 }
 
 /** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
-function stockFolder(
+export function stockFolder(
   kernel: Kernel,
   root: Root,
   { tmpFd, indexDir }: { tmpFd: number; indexDir: string | undefined },
@@ -224,7 +224,7 @@ function stockFolder(
 }
 
 /** Without it a name could be lost to who replaces it at the same moment. */
-function aboutExchange(kernel: Kernel, tmpFd: number, root: Root): Notice[] {
+export function aboutExchange(kernel: Kernel, tmpFd: number, root: Root): Notice[] {
   const { sys, scratch } = kernel;
   const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
   const remove = (): void => {
@@ -239,16 +239,19 @@ function aboutExchange(kernel: Kernel, tmpFd: number, root: Root): Notice[] {
   return [{ level: "warning", code: "NO_EXCHANGE", message }];
 }
 
-type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };
+type ChosenFrom =
+  "compared" | "merge" | "minSizeBytes" | "maxSizeBytes" | "bwlimitBytes" | "oneFileSystem" | "snapshotsGlob";
+type Chosen = { options: Pick<RelinkOptions, ChosenFrom>; filter: FilterRules | undefined };
 
 export function rulesOf(kernel: Kernel, root: Root, { options, filter }: Chosen): RelinkRules {
-  const { compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
+  const { compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
   const { identity } = identifyFilesystem(kernel.sys, root.fd, root.device, kernel.sys.allocate(512));
   const path = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
   const points = readMounts(kernel).map(({ point }) => point);
   const mountPoints = points.flatMap((point) => (point.startsWith(path) ? [point.slice(path.length)] : []));
   return {
-    ...{ compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity, mountPoints },
+    ...{ compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity },
+    mountPoints,
     device: root.device,
   };
 }

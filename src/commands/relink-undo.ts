@@ -84,8 +84,10 @@ async function openUndo(parts: Parts): Promise<Undo> {
   const files = openStockFiles(kernel, stockFd, options.jobs);
   const rules = rulesOf(kernel, root, { options, filter: undefined });
   const setup = { sysModule, rootFd: root.fd, files, rules };
-  const pool = await RelinkPool.start(options.jobs, setup, (failures) => {
-    failures.forEach(failed);
+  const pool = await RelinkPool.start(options.jobs, setup, {
+    failures: (failures) => {
+      failures.forEach(failed);
+    },
   });
   if (store !== undefined) await pool.tellAll({ type: "store", store: store.shared });
   const sortFds = [openScratch(kernel, stockFd, "undo.0"), openScratch(kernel, stockFd, "undo.1")] as const;

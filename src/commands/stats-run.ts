@@ -132,7 +132,7 @@ function chosenUnits(links: readonly Link[], { ifDeleted, target }: StatsOptions
 function openTemporary(writer: Kernel): Temporary {
   const parent = tmpdir();
   try {
-    return makeTemporary(writer, parent);
+    return makeTemporary(writer, parent, "stats");
   } catch (cause) {
     throw new DedupeError("NO_SCRATCH", `no scratch files can be made in the temporary folder ${parent}`, {
       hint: "Set TMPDIR to a directory with room that may be written to; nothing is written to the target.",

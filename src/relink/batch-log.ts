@@ -24,7 +24,7 @@ export type LoggedDirectory = {
   names: LoggedName[];
 };
 
-type PathSource = { pathOf(id: number): Buffer };
+export type PathSource = { pathOf(id: number): Buffer };
 
 /** What a batch is about to do, directory by directory. */
 export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {

@@ -1,9 +1,8 @@
 import type { Compared } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Store } from "../../store/store.ts";
-import { forgetBatchLog, loggedOf, writeBatchLog } from "./batch-log.ts";
+import { forgetBatchLog, loggedOf, writeBatchLog, type PathSource } from "./batch-log.ts";
 import type { BatchMemory, BatchView } from "./batch-memory.ts";
-import type { Directories } from "./directories.ts";
 import type { RelinkTask } from "./messages.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 import { undoFiles } from "./undo-log.ts";
@@ -13,9 +12,10 @@ const TASK_MOST = 512;
 
 export type RunnerParts = {
   kernel: Kernel;
-  pool: RelinkPool;
+  pool: Pick<RelinkPool, "jobs" | "run">;
   store: Store;
-  directories: Directories;
+  /** Of the stock. */
+  directories: PathSource;
   /** What the names lose is written to the undo log. */
   keepsDiscarded: boolean;
 };

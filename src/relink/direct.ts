@@ -16,7 +16,7 @@ import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
-import { busy, changed } from "./read-content.ts";
+import { busy, changed } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
 import { Replacer } from "./replace.ts";
 

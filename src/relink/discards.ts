@@ -7,7 +7,7 @@ import { statOpen } from "../work/source-file.ts";
 import { DIRECTORY_ROW, FAILED, NAME_ROW, TARGET_ROW, VICTIM_ROW, type BatchView } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { GID, MODE, MTIME, UID, sameWords } from "./layout.ts";
-import { changed } from "./read-content.ts";
+import { changed } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { UndoWriter, xattrMark } from "./undo-log.ts";
 

@@ -1,7 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, RENAME_EXCHANGE } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import { Stat } from "../sys/stat.ts";
-import { Ref } from "../../store/store.ts";
 import { Listing } from "../tree/listing.ts";
 import { openBelow } from "../tree/path.ts";
 import {

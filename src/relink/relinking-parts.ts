@@ -7,10 +7,13 @@ import type { BatchView } from "./batch-memory.ts";
 import type { RelinkRules, StockFiles } from "./messages.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 
+/** Threads that can do what a relink asks for. */
+type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect" | "tellAll">;
+
 /** What a relink is made of, and whom it tells. */
 export type RelinkingParts = {
   kernel: Kernel;
-  pool: RelinkPool;
+  pool: StockPool;
   files: StockFiles;
   rules: RelinkRules;
   rootFd: number;

@@ -20,8 +20,6 @@ import { Directories } from "./directories.ts";
 import { GainCounter } from "./gains.ts";
 import { HeapReader } from "./heap.ts";
 import {
-  DIGEST,
-  DIGEST_WORDS,
   INODE_WORDS,
   INO_HIGH,
   INO_LOW,
@@ -33,18 +31,18 @@ import {
 } from "./layout.ts";
 import type { RelinkTask } from "./messages.ts";
 import { RecordReader, RecordWriter } from "./record-file.ts";
-import { closeStockFiles, openSources, type Sources } from "./stock-files.ts";
+import { openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
 import type { RelinkingParts } from "./relinking-parts.ts";
+import { sealMeanwhile } from "./seal-meanwhile.ts";
 import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
 import { RoomMaker } from "./make-room.ts";
-import { variantOfRead } from "./variant.ts";
+import { setRefOfRead } from "./variant.ts";
 
 /** Inodes to read, or directories of a batch, that are one task. */
 const READ_TASK = 512;
 /** Buffer for records that are not read one after another. */
 const SCATTERED_BYTES = 2048;
-const SEAL_EVERY_MS = 10_000;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
 /** What the store, its index and a log need at first; with less, names are replaced without it. */
@@ -86,16 +84,26 @@ export class Relinking {
 
   /** Stock, reading, acting. @returns false: cut short by a stop. @throws RunFailure, SysError */
   async run(): Promise<boolean> {
+    return (await this.takeStock()) && (await this.heal());
+  }
+
+  /** Which inodes there are, and which of them have to be read; nothing is changed. As `run`. */
+  async takeStock(): Promise<boolean> {
     const { phase, units } = this.#parts;
     phase("stock", units.length);
-    if (!(await this.#takeStock())) return false;
+    if (!(await this.#walk())) return false;
     await this.#choose();
-    phase("read", this.#candidates);
+    return true;
+  }
+
+  /** What the stock calls for. As `run`. */
+  async heal(): Promise<boolean> {
+    this.#parts.phase("read", this.#candidates);
     if (!(await this.#read())) return false;
     return this.#act(await this.#form());
   }
 
-  async #takeStock(): Promise<boolean> {
+  async #walk(): Promise<boolean> {
     const { pool, units } = this.#parts;
     return pool.run(
       units.map(({ path, type }, unit): RelinkTask => ({
@@ -144,26 +152,16 @@ export class Relinking {
     const { pool, recordsAtOnce } = this.#parts;
     const store = this.#store;
     const started = performance.now();
-    let isSealing = false;
-    const timer = setInterval(() => {
-      if (store === undefined || isSealing) return;
-      isSealing = true;
-      void store.seal().finally(() => (isSealing = false));
-    }, SEAL_EVERY_MS);
     const placesFd = this.#sources.placesFd;
     const count = this.#candidates;
-    try {
-      return await pool.run(
-        (function* (): Generator<RelinkTask> {
-          for (let first = 0; first < count; first += READ_TASK) {
-            const recordsRows = recordsAtOnce || performance.now() - started > ROWS_AFTER_MS;
-            yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
-          }
-        })(),
-      );
-    } finally {
-      clearInterval(timer);
-    }
+    const tasks = function* (): Generator<RelinkTask> {
+      for (let first = 0; first < count; first += READ_TASK) {
+        const recordsRows =
+          store !== undefined && (recordsAtOnce || performance.now() - started > ROWS_AFTER_MS);
+        yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
+      }
+    };
+    return sealMeanwhile(store, () => pool.run(tasks()));
   }
 
   async #form() {
@@ -173,7 +171,8 @@ export class Relinking {
     const members = new RecordWriter(sys, this.#sources.membersFd, INODE_WORDS);
     const classes = new RunSorter(sys, this.#sources.classesFd, classLayout);
     const former = new ClassFormer({ members, classes, door: this.#classDoor() });
-    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), key);
+    const group = rules.merge === "all" ? key.slice(0, -2) : key;
+    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), group);
     this.gains = this.#gains.sum();
     return classes.finish();
   }
@@ -192,10 +191,10 @@ export class Relinking {
     };
     return {
       objectsOf: (member) => {
-        const digest = Buffer.from(member.slice(DIGEST, DIGEST + DIGEST_WORDS).buffer);
-        ref.setObject(digest, variantOfRead(member, rules.compared), undefined);
         return new Set(
-          this.#objectsOf(ref).map(({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`),
+          this.#objectsOf(setRefOfRead(ref, member, rules)).map(
+            ({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`,
+          ),
         );
       },
       formed: (survivor) => {
@@ -229,7 +228,7 @@ export class Relinking {
       members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
       places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
       heap: this.#heap,
-      compared: rules.compared,
+      rules,
       linkLimit,
       objectsOf: (ref) => this.#objectsOf(ref),
       batchNames: () => Math.max(NAMES_LEAST, Math.min(NAMES_MOST, Math.floor(freeBytes() / BYTES_A_NAME))),
@@ -244,12 +243,11 @@ export class Relinking {
 
   #runnerFor(store: Store): BatchRunner {
     const { kernel, pool, rules } = this.#parts;
-    const directories = this.#directories;
     this.#runner ??= new BatchRunner({
       kernel,
       pool,
       store,
-      directories,
+      directories: this.#directories,
       keepsDiscarded: discardsAny(rules.compared),
     });
     return this.#runner;
@@ -307,9 +305,7 @@ export class Relinking {
   }
 
   close(): void {
-    const { kernel, files } = this.#parts;
     this.#directories.close();
-    closeStockFiles(kernel, files);
-    for (const fd of Object.values(this.#sources)) kernel.sys.close(fd);
+    for (const fd of Object.values(this.#sources)) this.#parts.kernel.sys.close(fd);
   }
 }

@@ -23,7 +23,8 @@ import {
   timeAt,
 } from "./layout.ts";
 import { linkRoom } from "./link-room.ts";
-import { busy, changed, sourceStateOf } from "./read-content.ts";
+import { sourceStateOf } from "./read-content.ts";
+import { busy, changed } from "./stable-content.ts";
 import type { Discarded } from "./undo-log.ts";
 import type { Restorable, RestoreGroup } from "./undo-plan.ts";
 import { variantRecordOf } from "./variant.ts";

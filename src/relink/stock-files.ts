@@ -14,8 +14,8 @@ export function openStockFiles(kernel: Kernel, stockFd: number, jobs: number): S
 }
 
 export function closeStockFiles({ sys }: Kernel, files: StockFiles): void {
-  for (const fd of [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds])
-    sys.close(fd);
+  const fds = [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds];
+  for (const fd of fds) sys.close(fd);
 }
 
 /** Scratch files of the main thread. */

@@ -15,7 +15,7 @@ import { Directories, DirectoryWriter } from "./directories.ts";
 import { HeapReader, HeapWriter } from "./heap.ts";
 import { INODE_WORDS, NAMES_COUNT } from "./layout.ts";
 import type { StockFiles } from "./messages.ts";
-import { changed } from "./read-content.ts";
+import { changed } from "./stable-content.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 import { Restorer, type Shared } from "./restorer.ts";
 import type { Restorable, RestoreGroup } from "./undo-plan.ts";
@@ -165,7 +165,8 @@ export class Undoing {
     this.#restorer.statOf(fd, this.#stat);
     kernel.sys.close(fd);
     const id = this.#nextId++;
-    this.#writer.put(id, { parent: -1, name: path, stat: this.#stat }, this.#heap);
+    const { inoHigh, inoLow } = this.#stat;
+    this.#writer.put(id, { parent: -1, name: path, inoHigh, inoLow }, this.#heap);
     this.#ids.set(key, id);
     return id;
   }

@@ -1,5 +1,6 @@
 /** The bar on a terminal, and its stand-in elsewhere: one plain line a minute. */
 import cliProgress from "cli-progress";
+import { compactLine, type CompactProgress } from "./compact-line.ts";
 import {
   clip,
   columnsOf,
@@ -16,7 +17,7 @@ import type { Bar, Stream } from "./screen.ts";
 export type Progress = { update(event: AnyProgress): void; stop(): void };
 
 /** What a bar or a line can be made of. */
-type AnyProgress = ProgressEvent | RelinkProgress;
+type AnyProgress = ProgressEvent | RelinkProgress | CompactProgress;
 
 const framesPerSecond = 5;
 const barColumns = 12;
@@ -84,6 +85,8 @@ function createDescriber(): (event: AnyProgress) => Described {
   return (event) => {
     if (event.type === "relink-progress")
       return { total: event.total, done: event.done, text: (columns) => relinkLine(event, columns) };
+    if (event.type === "compact-progress")
+      return { total: 0, done: 0, text: (columns) => compactLine(event, columns) };
     const current = pace(event);
     const { snapshotsTotal, snapshotsDone } = event;
     const text = (columns: number): string => progressLine(event, current, columns);
@@ -113,13 +116,14 @@ function progressParts(event: ProgressEvent, { namesPerSecond, bytesPerSecond, r
     { text: `${event.unit ?? "snapshot"} ${current} of ${formatCount(snapshotsTotal)}`, rank: 0 },
     { text: formatPath(snapshot), rank: 5 },
     { text: formatQuantity(counters.names, "name"), rank: 1 },
-    { text: formatQuantity(counters.inodes, "inode"), rank: 3 },
-    { text: formatBytes(counters.contentBytes), rank: 2 },
-    { text: `${formatCount(namesPerSecond)} names/s`, rank: 7 },
-    { text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 },
   ];
+  const reads = readsContent(event);
+  if (reads) parts.push({ text: formatQuantity(counters.inodes, "inode"), rank: 3 });
+  if (reads) parts.push({ text: formatBytes(counters.contentBytes), rank: 2 });
+  parts.push({ text: `${formatCount(namesPerSecond)} names/s`, rank: 7 });
+  if (reads) parts.push({ text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 });
   if (remainingMs !== undefined) parts.push({ text: `about ${roughly(remainingMs)} left`, rank: 4 });
-  return parts.filter(({ text }) => text !== "" && (readsContent(event) || !/^0 /.test(text)));
+  return parts.filter(({ text }) => text !== "");
 }
 
 /** Zeros of a run that counts names say nothing. */

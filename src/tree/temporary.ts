@@ -16,10 +16,10 @@ export type Temporary = {
 };
 
 /** @throws SysError */
-export function makeTemporary(kernel: Kernel, parent: string): Temporary {
+export function makeTemporary(kernel: Kernel, parent: string, purpose = "dry-run"): Temporary {
   const { sys, scratch } = kernel;
   const parentFd = openRoot(kernel, parent);
-  const name = `dedupe-dry-run-${randomBytes(8).toString("hex")}`;
+  const name = `dedupe-${purpose}-${randomBytes(8).toString("hex")}`;
   check(sys.mkdirat(parentFd, scratch.text(name), 0o700), "mkdirat", name);
   const fd = openDirectory(kernel, parentFd, name);
   const path = `${parent}/${name}`;

@@ -48,15 +48,15 @@ type Exchange = { stagingFd: number; parentFd: number; name: Buffer; expectedIno
 function exchange(kernel: Kernel, { stagingFd, parentFd, name, expectedIno }: Exchange): void {
   const { sys, scratch } = kernel;
   const stat = new Stat(sys);
-  const swap = (): void => {
-    const flags = RENAME_EXCHANGE;
-    check(sys.renameat2(stagingFd, scratch.at(STAGED), parentFd, scratch.at(name), flags), "renameat2", name);
-  };
+  const swap = (): number =>
+    sys.renameat2(stagingFd, scratch.at(STAGED), parentFd, scratch.at(name), RENAME_EXCHANGE);
   check(sys.mkdirat(stagingFd, scratch.at(STAGED), 0o700), "mkdirat", name);
-  swap();
+  const swapped = swap();
+  if (swapped < 0) removeTree(kernel, stagingFd, STAGED);
+  check(swapped, "renameat2", name);
   check(sys.statx(stagingFd, scratch.at(STAGED), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
   const isExpected = stat.ino === expectedIno;
-  if (!isExpected) swap();
+  if (!isExpected) check(swap(), "renameat2", name);
   removeTree(kernel, stagingFd, STAGED);
   if (!isExpected)
     throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");

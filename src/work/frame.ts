@@ -20,7 +20,7 @@ export type Frame = {
   metadata: Metadata;
   /** The target's directory was made by this run, with nothing to inherit: its subdirectories are as mkdir makes them. */
   isPlain: boolean;
-  /** Its d_ino may be believed: see docs/design.md, "A known inode costs no stat per name". */
+  /** Its d_ino may be believed: see docs/design.md, "The way of a name". */
   isTrusted: boolean;
   /** A filesystem begins here. */
   isMountRoot: boolean;

@@ -124,8 +124,20 @@ export class TargetDirectory {
     return filter.takes(pathOf(frame, name), stat.isDirectory ? "directory" : "other");
   }
 
-  /** Gives the directory its metadata; of a published one, plans that where it differs. */
+  /**
+   * Gives the directory its metadata; of a published one, plans that where it differs. A new one whose metadata cannot
+   * be had is for this user alone: it will be published with what could be read (P10).
+   */
   finish(frame: Frame): void {
+    try {
+      this.#dress(frame);
+    } catch (error) {
+      if (!this.#placer.isPublished(frame)) this.#thread.sys.fchmod(frame.targetFd, 0o700);
+      throw error;
+    }
+  }
+
+  #dress(frame: Frame): void {
     const wanted = this.#sourceAttributes(frame);
     if (this.#placer.isPublished(frame)) {
       const { targetStat, xattrs, sys } = this.#thread;

@@ -11,6 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
@@ -509,11 +510,50 @@ describe.skipIf(!root)("what is worth a warning", () => {
     });
   });
 
+  it("is no journal that goes by another name, as those on LVM do", () => {
+    const filesystem = makeFilesystem({ type: "ext4", sizeBytes: 32 * MIB });
+    const folder = mkdtempSync(join(tmpdir(), "dedupe-refusals-"));
+    const point = join(folder, "mnt");
+    mkdirSync(point);
+    const device = run("findmnt", "-no", "SOURCE", filesystem.mountPoint).trim();
+    run("mknod", join(folder, "vg-lv"), "b", "7", device.replace(/\D+/, ""));
+    run("mount", join(folder, "vg-lv"), point);
+    try {
+      expect(migrate(source, point)).toMatchObject({ code: 0, err: "" });
+    } finally {
+      run("umount", point);
+      rmSync(folder, { recursive: true });
+      filesystem.close();
+    }
+  });
+
   it("is a target mounted without barriers", async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 32 * MIB, mountOptions: "nobarrier" }, (mount) => {
       expect(migrate(source, mount).err).toMatch(/warning: the target is mounted with nobarrier/);
     });
   });
+
+  const hasPlainMnt = existsSync("/mnt") && statSync("/mnt").dev === statSync("/").dev;
+  it.skipIf(!hasPlainMnt)(
+    "is a target on the root filesystem where a drive should be, however it is named",
+    () => {
+      const forgotten = mkdtempSync("/mnt/dedupe-test-");
+      try {
+        symlinkSync(forgotten, join(work, "drive"));
+        for (const [name, cwd] of [
+          [forgotten, "/"],
+          [".", forgotten],
+          [join(work, "drive"), "/"],
+        ] as const) {
+          const { code, err } = dedupe(["migrate", "--no-progress", "--dry-run", source, name], { cwd });
+          expect(code).toBe(0);
+          expect(err).toMatch(/^warning: the target .* is on the root file system: is its drive mounted\?/m);
+        }
+      } finally {
+        rmSync(forgotten, { recursive: true });
+      }
+    },
+  );
 
   it("is nothing on a target as it should be", () => {
     const filesystem = makeFilesystem({ type: "ext4", sizeBytes: 32 * MIB });

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
-  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -15,7 +14,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { dedupe, makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
-import { fingerprint, migrateWell } from "../support/migrate.ts";
+import { migrateWell } from "../support/migrate.ts";
 import { makeManyNames } from "../support/many-names.ts";
 import { makeRsnapshotRoot, requireRsnapshot, type RsnapshotRoot } from "../support/rsnapshot.ts";
 import { requireLoop } from "../support/skip.ts";
@@ -271,12 +270,13 @@ describe("stats on other mounts", () => {
       mkdirSync(target);
       migrateWell(source, target);
       filesystem.cycle("ro");
-      const before = fingerprint(target);
+      const list = () =>
+        execFileSync("find", [target, "-printf", "%p %i %s %T@ %C@\n"], { encoding: "utf8" });
+      const before = list();
       expect(agree(target).summary).toMatchObject({ index: "read", mergedInodes: 1 });
       filesystem.cycle("");
       agree(target);
-      expect(fingerprint(target)).toEqual(before);
-      expect(existsSync(join(target, ".dedupe/index/lock.mdb"))).toBe(true);
+      expect(list()).toBe(before);
     });
   });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
@@ -18,8 +18,5 @@ it("verify --slice next/N reads the part that was never read, then the one that 
   mkdirSync(target);
   migrateWell(source, target);
   const slice = (text: string): number | undefined => verify(["--slice", text, target]).summary.slice?.number;
-  expect(slice("2/3")).toBe(2);
-  expect([slice("next/3"), slice("next/3"), slice("next/3")]).toEqual([1, 3, 2]);
-  rmSync(join(target, ".dedupe/log/verify-slices.json"));
-  expect(slice("next/3")).toBe(1);
+  expect([slice("2/2"), slice("next/2"), slice("next/2")]).toEqual([2, 1, 2]);
 });

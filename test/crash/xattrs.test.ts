@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -44,6 +44,17 @@ describe.skipIf(!requireFilesystem("ext4"))("xattrs of the source that may not b
     const strict = await migrate(source, target, { plan, args: ["-j1", "--strict"] });
     expect(strict).toMatchObject({ code: 3, summary: { lostXattrs: 2 } });
     expect(migrateJson([source, target]).summary).toMatchObject({ exitCode: 0, lostXattrs: 0 });
+    expect(compareTrees(source, target)).toEqual([]);
+  });
+
+  it("shut a directory of which nothing else is known either", async () => {
+    makeTree(source, { "daily.0/secret": directory({ mode: 0o700 }), "daily.0/secret/f": file("secret") });
+    const action = { type: "fail", errno: constants.errno.EIO } as const;
+    const plan = { rules: [{ calls: ["flistxattr"], path: join(source, "daily.0/secret"), action }] };
+    const run = await migrate(source, target, { plan, args: ["-j1"] });
+    expect(run.code).toBe(3);
+    expect(statSync(join(target, "daily.0/secret")).mode & 0o777).toBe(0o700);
+    expect(migrateJson([source, target]).code).toBe(0);
     expect(compareTrees(source, target)).toEqual([]);
   });
 
