@@ -278,9 +278,7 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
     throw new StoreError(
       "STORE_UNUSABLE",
       `${STORE_NAME} on the target belongs to user ${String(stat.uid)}`,
-      {
-        hint: "Run as that user.",
-      },
+      { hint: "Run as that user." },
     );
   }
   for (const name of ["system.posix_acl_default", "system.posix_acl_access"]) {
