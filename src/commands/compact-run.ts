@@ -1,4 +1,4 @@
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import {
   zeroRelinkCounters,
   type CompactFigures,
@@ -39,7 +39,7 @@ type Watch = {
 
 /** Everything a compact has open. */
 export type CompactRun = {
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   pool: RelinkPool<OwnTask, CompactTold>;
   compaction: Compaction;
   watch: Watch;
@@ -57,7 +57,10 @@ export type CompactRun = {
 };
 
 /** Preflight, lock, what a killed run left, threads; nothing else is changed yet. @throws DedupeError */
-export async function openCompact(options: CompactOptions, context: CommandContext): Promise<CompactRun> {
+export async function openCompact(
+  options: WithTarget<CompactOptions>,
+  context: CommandContext,
+): Promise<CompactRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   if (options.priority === "idle") becomeIdle(kernel.sys);
   const root = openNamed(kernel, options.target, "target");
@@ -73,7 +76,7 @@ export async function openCompact(options: CompactOptions, context: CommandConte
 type Parts = {
   kernel: Kernel;
   sysModule: string;
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   context: CommandContext;
   root: Root;
   opened: CompactTarget;
