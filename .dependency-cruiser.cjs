@@ -40,6 +40,7 @@ const sys = "^src/sys/";
 const tree = "^src/tree/";
 const relink = "^src/relink/";
 const repair = "^src/repair/";
+const stats = "^src/stats/";
 const verify = "^src/verify/";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
@@ -73,6 +74,12 @@ module.exports = {
       "it replaces names as relink does, and proves nothing: verify does not know it, nor it verify",
     ),
     only(
+      "stats-knows-work-tree-and-store",
+      stats,
+      [sys, tree, "^src/work/", "^src/relink/(sorter|record-file)\\.ts$", frontDoor, options, events],
+      "as relink, whose scratch files it shares",
+    ),
+    only(
       "verify-is-a-second-opinion",
       verify,
       [sys, "^src/tree/filter", "^store/hash/"],
@@ -82,7 +89,7 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, repair, verify, frontDoor, events, options, errors, exitCodes],
+      [sys, tree, "^src/work/", relink, repair, stats, verify, frontDoor, events, options, errors, exitCodes],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -145,7 +152,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|verify)/",
+      "^src/(work|relink|stats|verify)/",
       "concurrency has one home",
     ),
     {

@@ -4,16 +4,16 @@ import { ensureDirectory, openRoot, statDescriptor, type Kernel } from "../src/s
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
-import { settleFormat, type MergePolicy } from "./format.ts";
+import { nameStore, settleFormat, type MergePolicy } from "./format.ts";
 import { Index } from "./index/index.ts";
-import { InodeTable } from "./inode-table.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
+import { MetInodes } from "./met-inodes.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import { HAD_ROWS, type StoreShared } from "./session.ts";
+import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
 export type { MergePolicy } from "./format.ts";
@@ -26,8 +26,10 @@ export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
 export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
-export { StoreSession, type StoreShared } from "./session.ts";
-export { InodeTable, type InodeKey, type TargetInode } from "./inode-table.ts";
+export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
+export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
+export { MetInodes } from "./met-inodes.ts";
+export { type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
 
@@ -87,12 +89,15 @@ export class Store {
     this.#lockFd = parts.lockFd;
     this.#syncFd = parts.syncFd;
     settleFormat(kernel, directories.storeFd, policy, granularityNs);
-    const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
+    const indexPath = indexPathOf(kernel, directories.storeFd, parts.indexDir);
     this.#index = openIndex(kernel, indexPath);
     this.#journal = new Journal(kernel, directories.storeFd);
-    const control = new SharedArrayBuffer(16);
-    this.#control = new Int32Array(control);
+    const memory = sharedMemory();
+    this.#control = new Int32Array(memory.control);
     if (this.#index.hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
+    const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
+    if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
     this.shared = {
       objectsFd: directories.objectsFd,
@@ -100,9 +105,8 @@ export class Store {
       stagingFd: directories.stagingFd,
       journalFds: this.#journal.fds,
       indexPath,
-      table: InodeTable.allocate(),
-      sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-      control,
+      ...memory,
+      met: MetInodes.allocate(),
     };
   }
 
@@ -167,9 +171,6 @@ export type OpeningStore = {
   abandon: () => void;
 };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
-
-/** 128 KiB: far more bits than there are large files of different sizes. */
-export const SIZE_BITS = 1 << 20;
 
 /** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
 const RLIMIT_NOFILE = 7;
@@ -241,6 +242,11 @@ export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   }
   check(result, "flock");
   return fd;
+}
+
+/** Elsewhere each store has a folder of its own. */
+function indexPathOf(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
+  return indexDir === undefined ? ownIndexPath(kernel, storeFd) : `${indexDir}/${nameStore(kernel, storeFd)}`;
 }
 
 /** Through the descriptor, so that the index is found wherever the target is mounted and however it is named. */

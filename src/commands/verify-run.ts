@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
-import type { VerifyOptions } from "../options.ts";
+import type { VerifyOptions, WithTarget } from "../options.ts";
 import { zeroCounters, type VerifySummary } from "../report/events.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import type { Kernel } from "../sys/files.ts";
@@ -22,7 +22,7 @@ const RLIMIT_NOFILE = 7;
 
 /** What a verify has found, and what it is doing. */
 export type VerifyRun = {
-  options: VerifyOptions;
+  options: WithTarget<VerifyOptions>;
   context: CommandContext;
   /** Cannot write. */
   kernel: Kernel;
@@ -43,7 +43,10 @@ export type VerifyRun = {
   peakRssAnonBytes: number;
 };
 
-export async function openVerify(options: VerifyOptions, context: CommandContext): Promise<VerifyRun> {
+export async function openVerify(
+  options: WithTarget<VerifyOptions>,
+  context: CommandContext,
+): Promise<VerifyRun> {
   const { kernel: writer, sysModule } = await openKernel(context.sysModule);
   raiseDescriptorLimit(writer);
   return {

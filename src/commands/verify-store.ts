@@ -12,7 +12,7 @@ import { openNamed, type Root } from "./preflight.ts";
 import { Strangers } from "./verify-deleted.ts";
 import { Repairing, openForRepair } from "./verify-repair.ts";
 import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
-import { recordSlice } from "./verify-slices.ts";
+import { chosenSlice, recordSlice } from "./verify-slices.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
 
 type StoreCheck = {
@@ -42,8 +42,9 @@ export async function verifyStore(run: VerifyRun): Promise<VerifySummary> {
 }
 
 async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promise<VerifySummary> {
-  const { quick, slice, repair } = run.options;
-  const rules = rulesOf(run, target, store);
+  const { quick, repair } = run.options;
+  const slice = chosenSlice(run, store, run.options.slice);
+  const rules = { ...rulesOf(run, target, store), slice };
   tellStore(run, store);
   const checking: StoreCheck = {
     ...{ run, rules, known: new InodeSet(), twice: new Set(), suspects: new Set() },
@@ -66,14 +67,13 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
   return summary;
 }
 
-function rulesOf({ kernel, options }: VerifyRun, target: Root, store: ReadStore): StoreRules {
+function rulesOf({ kernel, options }: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
   return {
     objectsFd: openDirectory(kernel, store.fd, "objects"),
     groupsFd: openDirectory(kernel, store.fd, "groups"),
     root: treeRoot(kernel, target),
     compared: store.format.compared,
     depth: options.quick ? "attributes" : "contents",
-    slice: options.slice,
   };
 }
 

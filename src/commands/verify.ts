@@ -1,6 +1,7 @@
-import type { VerifyOptions } from "../options.ts";
+import type { VerifyOptions, WithTarget } from "../options.ts";
 import type { CommandContext } from "./context.ts";
 import { preflightRefusal } from "./preflight.ts";
+import { withRsnapshotLock } from "./rsnapshot-lock.ts";
 import { verifyAgainst } from "./verify-against.ts";
 import { verifyCertificate } from "./verify-certificate.ts";
 import { openVerify } from "./verify-run.ts";
@@ -11,7 +12,11 @@ import { verifyStore } from "./verify-store.ts";
  * trees is changed, but by --repair.
  * @returns the exit code. @throws DedupeError before anything was read
  */
-export async function verify(options: VerifyOptions, context: CommandContext): Promise<number> {
+export function verify(options: VerifyOptions, context: CommandContext): Promise<number> {
+  return withRsnapshotLock(options, context, (resolved) => verifyTarget(resolved, context));
+}
+
+async function verifyTarget(options: WithTarget<VerifyOptions>, context: CommandContext): Promise<number> {
   const run = await openVerify(options, context);
   try {
     const summary = await choose(options)(run);

@@ -1,6 +1,6 @@
 /** The options of `dedupe migrate`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
-import type { MigrateOptions, RelinkOptions } from "../options.ts";
+import type { MigrateOptions, OutputOptions, RelinkOptions } from "../options.ts";
 import { given, parseCount, parseRate, parseSize } from "./values.ts";
 
 /** What options of several commands are about. */
@@ -180,7 +180,7 @@ export const running: OptionSpec<SharedOptions>[] = [
   },
 ];
 
-export const output: OptionSpec<SharedOptions>[] = [
+export const output: OptionSpec<OutputOptions>[] = [
   {
     flags: "--json",
     help: "events as JSON Lines on stdout, a summary last",

@@ -5,12 +5,12 @@ import { DedupeError, usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
 import { longName, maxJobs } from "./migrate-specs.ts";
 import type { TypedOption } from "./migrate.ts";
-import { given } from "./values.ts";
+import { checkTarget } from "./rsnapshot.ts";
 import { verifyOptionSpecs } from "./verify-specs.ts";
 
 const hint = "Try 'dedupe verify --help'.";
 
-export function verifyOptions(typed: readonly TypedOption[], target: string): VerifyOptions {
+export function verifyOptions(typed: readonly TypedOption[], target: string | undefined): VerifyOptions {
   try {
     const options = defaults(target);
     for (const { name, value } of typed) {
@@ -18,6 +18,7 @@ export function verifyOptions(typed: readonly TypedOption[], target: string): Ve
       if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
       spec.apply(options, value);
     }
+    checkTarget(options);
     checkTogether(options);
     return options;
   } catch (error) {
@@ -26,10 +27,11 @@ export function verifyOptions(typed: readonly TypedOption[], target: string): Ve
   }
 }
 
-function defaults(target: string): VerifyOptions {
+function defaults(target: string | undefined): VerifyOptions {
   return {
     command: "verify",
-    target: given(target, "<target>"),
+    target,
+    rsnapshotConf: undefined,
     against: undefined,
     repair: false,
     quick: false,

@@ -1,5 +1,6 @@
 /** One event -> one line of text, the same words on the terminal and in the log file. */
 import type { Event } from "./events.ts";
+import { brokenChainLine, holdingLine, largestLine } from "./stats-lines.ts";
 import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
@@ -34,6 +35,12 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return repairedLine(event);
     case "unrepaired":
       return `not repaired: ${formatPath(event.path)}: ${formatText(event.message)} (${event.code})`;
+    case "holding":
+      return holdingLine(event);
+    case "largest":
+      return largestLine(event);
+    case "broken-chain":
+      return brokenChainLine(event);
   }
 }
 
@@ -45,6 +52,8 @@ function startLine(event: Of<"start">): string {
       return formatText(`migrate ${event.source} -> ${event.target} (${what})`);
     case "relink":
       return formatText(`relink ${event.root} (${what})`);
+    case "stats":
+      return formatText(`stats ${event.target} (${workers})`);
     case "verify": {
       const against = event.source === undefined ? "" : ` against ${event.source}`;
       return formatText(`verify ${event.target}${against} (${workers})`);

@@ -65,6 +65,8 @@ export type Summary = Counters & {
   linkLimit: number;
   elapsedMs: number;
   peakRssAnonBytes: number;
+  /** More inodes than can be told apart: some are counted twice in inodes, contentBytes, mergedInodes and mergedBytes. */
+  approximate: boolean;
   /** Set when the run ended early: one sentence, and what to do next. */
   error?: { code: string; message: string; hint?: string };
 };
@@ -161,7 +163,93 @@ export type RelinkSummary = RelinkCounters & {
   error?: { code: string; message: string; hint?: string };
 };
 
+/** What `dedupe stats` counted. Bytes are what is taken on the disk (st_blocks), where nothing else is said. */
+export type StatsSummary = {
+  type: "summary";
+  command: "stats";
+  outcome: RunOutcome;
+  exitCode: number;
+  target: string;
+  snapshots: number;
+  /** Names below the target but those of the store, the target itself among them. */
+  names: number;
+  directories: number;
+  /** Inodes other than directories, each counted once. */
+  inodes: number;
+  /** What they and the directories take. */
+  bytes: number;
+  /** Of regular files: st_size, each inode counted once; and each name. */
+  contentBytes: number;
+  plainBytes: number;
+  /** In only one snapshot each: the sum over all rows. */
+  aloneBytes: number;
+  /** Whether the store could be read. */
+  store: "read" | "missing" | "hidden";
+  objects: number;
+  siblings: number;
+  /** Objects that no name outside the store has, and what they take: what is freed by compaction. */
+  unnamedObjects: number;
+  unnamedBytes: number;
+  /** What the store takes besides: its directories, index, log, and what is being built. */
+  storeBytes: number;
+  /** Inodes that have names outside the target, too. */
+  elsewhereInodes: number;
+  elsewhereBytes: number;
+  /** Inodes reached by more names than they have, through a mount. */
+  twiceInodes: number;
+  /** Whether the index could be read, and then what it knows. */
+  index: "read" | "missing" | "damaged" | "locked";
+  /** Source inodes that the index knows to have become one that is here. */
+  indexedInodes: number;
+  /** Those of them that share it with another one, and their sizes. */
+  mergedInodes: number;
+  mergedBytes: number;
+  /** What deleting the snapshots of --if-deleted frees. */
+  ifDeleted?: { sets: string[]; snapshots: number; names: number; inodes: number; bytes: number };
+  /** The filesystem's limit of links to one inode, 0 if none is known; the most that one has here. */
+  linkLimit: number;
+  mostLinks: number;
+  /** Inodes that the next snapshot may bring to the limit. */
+  nearLimitInodes: number;
+  /** Snapshots that share almost nothing with the one made before them. */
+  brokenChains: number;
+  failures: number;
+  elapsedMs: number;
+  peakRssAnonBytes: number;
+  error?: { code: string; message: string; hint?: string };
+};
+
 export type Event =
+  | { type: "start"; command: "stats"; version: string; target: string; jobs: number; dryRun: false }
+  /** What a snapshot, or what lies beside the snapshots of a directory (loose), holds; at the end. */
+  | {
+      type: "holding";
+      path: Buffer;
+      kind: "snapshot" | "directory" | "loose";
+      names: number;
+      directories: number;
+      inodes: number;
+      /** On the disk; of that, what only it holds, and what it shares. */
+      bytes: number;
+      aloneBytes: number;
+      sharedBytes: number;
+      aloneInodes: number;
+      /** Of regular files: st_size, each name counted. */
+      plainBytes: number;
+      isInSet: boolean;
+    }
+  /** One of the largest files that only one snapshot holds. */
+  | { type: "largest"; path: Buffer; snapshot: Buffer; bytes: number; sizeBytes: number; names: number }
+  /** A snapshot that shares almost nothing with the one made before it. Of regular files with content. */
+  | {
+      type: "broken-chain";
+      path: Buffer;
+      neighbour: Buffer;
+      inodes: number;
+      sharedInodes: number;
+      sharedBytes: number;
+    }
+  | StatsSummary
   | {
       type: "start";
       command: "verify";
@@ -248,7 +336,8 @@ export type Event =
         | "replaced"
         | "removed"
         | "compared"
-        | "checked";
+        | "checked"
+        | "counted";
     }
   /** One entry that could not be handled. `code` is an errno name or a code of this program. */
   | { type: "failure"; path: Buffer; code: string; message: string }

@@ -8,6 +8,7 @@ import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
 import { countReason, type ReasonCounts } from "./reasons.ts";
 import type { Screen } from "./screen.ts";
+import { createStatsTable, isStatsRow, type StatsRow, type StatsTable } from "./stats-table.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
@@ -29,7 +30,8 @@ export function createHumanReporter(view: HumanView): Reporter {
   const entries = createLineBuffer((text) => {
     view.screen.out(text);
   });
-  const show = createShow(view);
+  const rows = createStatsTable();
+  const show = createShow(view, rows);
   const findings = createFindingList(view.quiet, (line) => {
     view.screen.err(`${line}\n`);
   });
@@ -41,6 +43,7 @@ export function createHumanReporter(view: HumanView): Reporter {
       }
       entries.flush();
       if (isListed(event)) findings.add(event);
+      else if (isStatsRow(event)) rows.add(event);
       else show(event);
     },
     close() {
@@ -51,9 +54,12 @@ export function createHumanReporter(view: HumanView): Reporter {
   };
 }
 
-type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" | "repaired" | "unrepaired" }>;
+type Shown = Exclude<
+  Event,
+  { type: "entry" | "finding" | "affected" | "repaired" | "unrepaired" } | StatsRow
+>;
 
-function createShow(view: HumanView): (event: Shown) => void {
+function createShow(view: HumanView, rows: StatsTable): (event: Shown) => void {
   const err: Print = (line) => {
     view.screen.err(`${line}\n`);
   };
@@ -82,7 +88,7 @@ function createShow(view: HumanView): (event: Shown) => void {
         break;
       case "summary":
         failures.close(view.logFile);
-        closingReport(event, failures.reasons).forEach(out);
+        [...rows.lines(), ...closingReport(event, failures.reasons)].forEach(out);
         closingErrors(event, view.quiet).forEach(err);
         break;
       case "start":

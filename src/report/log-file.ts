@@ -6,7 +6,7 @@ import type { Event, Reporter } from "./events.ts";
 import { formatBytes } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import { createPlainProgress } from "./progress.ts";
-import { countReason } from "./reasons.ts";
+import { countReason, type ReasonCounts } from "./reasons.ts";
 
 /** Names and reasons of what could not be read are nobody else's business. */
 const logMode = 0o600;
@@ -41,6 +41,7 @@ const manyLines: ReadonlySet<Event["type"]> = new Set([
   "affected",
   "repaired",
   "unrepaired",
+  "holding",
 ]);
 
 type FileWriter = { write: (text: string) => void; close: () => Promise<void> };
@@ -83,9 +84,7 @@ function createLog(print: Print): (event: Event) => void {
         errorLines(event).forEach(print);
         break;
       case "summary":
-        if (event.error !== undefined) errorLines(event.error).forEach(print);
-        closingReport(event, reasons).filter(isNotEmpty).forEach(print);
-        print(`exit code ${event.exitCode}, peak memory ${formatBytes(event.peakRssAnonBytes)}`);
+        closingLines(event, reasons).forEach(print);
         break;
       case "start":
         dryRun = event.dryRun;
@@ -99,6 +98,9 @@ function createLog(print: Print): (event: Event) => void {
       case "affected":
       case "repaired":
       case "unrepaired":
+      case "holding":
+      case "largest":
+      case "broken-chain":
       case "notice":
       case "plan":
       case "snapshot":
@@ -108,6 +110,14 @@ function createLog(print: Print): (event: Event) => void {
         print(eventLine(event, dryRun));
     }
   };
+}
+
+function closingLines(summary: Extract<Event, { type: "summary" }>, reasons: ReasonCounts): string[] {
+  return [
+    ...(summary.error === undefined ? [] : errorLines(summary.error)),
+    ...closingReport(summary, reasons).filter(isNotEmpty),
+    `exit code ${summary.exitCode}, peak memory ${formatBytes(summary.peakRssAnonBytes)}`,
+  ];
 }
 
 function isNotEmpty(line: string): boolean {

@@ -31,9 +31,9 @@ function binder(): Bind {
 
 const settle = (result: number): number => (result < 0 ? -koffi.errno() : result);
 
-/** allocUnsafeSlow memory has its own backing store, which never moves. */
+/** Buffer.alloc has its own backing store, which never moves; its zeros cost no memory before they are touched. */
 function allocate(sizeBytes: number): Memory {
-  const bytes = Buffer.allocUnsafeSlow(sizeBytes).fill(0);
+  const bytes = Buffer.alloc(sizeBytes);
   return { bytes, address: Number(koffi.address(bytes)) };
 }
 
@@ -166,6 +166,8 @@ function processCalls(bind: Bind) {
   const getrlimit = bind("getrlimit", "iip");
   const setrlimit = bind("setrlimit", "iip");
   const umask = bind("umask", "uu");
+  const getpid = bind("getpid", "i");
+  const kill = bind("kill", "iii");
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
   const getgroups = bind("getgroups", "iip");
@@ -185,6 +187,8 @@ function processCalls(bind: Bind) {
     getrlimit: (resource: number, limits: Address) => settle(getrlimit(resource, limits)),
     setrlimit: (resource: number, limits: Address) => settle(setrlimit(resource, limits)),
     umask: (mask: number) => umask(mask),
+    getpid: () => getpid(),
+    kill: (pid: number, signal: number) => settle(kill(pid, signal)),
     geteuid: () => geteuid(),
     getegid: () => getegid(),
     getgroups: (count: number, out: Address) => settle(getgroups(count, out)),

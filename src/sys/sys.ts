@@ -79,6 +79,9 @@ export type Sys = {
   getrlimit(resource: number, limits: Address): number;
   setrlimit(resource: number, limits: Address): number;
   umask(mask: number): number;
+  getpid(): number;
+  /** kill(2); signal 0 only asks whether the process is there. */
+  kill(pid: number, signal: number): number;
   geteuid(): number;
   getegid(): number;
   getgroups(count: number, out: Address): number;

@@ -1,5 +1,13 @@
 import { open, type RootDatabase } from "lmdb";
-import { IDENTITY_BYTES, RECORD_BYTES, isRecord, objectRow, rawFields, sourceRow } from "../record.ts";
+import {
+  IDENTITY_BYTES,
+  RECORD_BYTES,
+  isRecord,
+  objectRow,
+  rawFields,
+  sourceRow,
+  targetOfSourceRow,
+} from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
 
 const SOURCE_KEY = 0x73;
@@ -64,6 +72,12 @@ export class Index {
   hasSize(sizeBytes: number): boolean {
     this.#sizeKey.writeDoubleBE(sizeBytes, 1);
     return this.#database.getBinaryFast(this.#sizeKey) !== undefined;
+  }
+
+  /** The target inode of each source row: as many times as source inodes became it. */
+  *targets(): Generator<bigint> {
+    const range = { start: Buffer.from([SOURCE_KEY]), end: Buffer.from([SOURCE_KEY + 1]) };
+    for (const { value } of this.#database.getRange(range)) yield targetOfSourceRow(value).ino;
   }
 
   get hasRows(): boolean {

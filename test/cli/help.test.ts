@@ -5,8 +5,9 @@ import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
 import { verifyOptionSpecs } from "../../src/options/verify-specs.ts";
 import { relinkOptionSpecs } from "../../src/options/relink.ts";
+import { statsOptionSpecs } from "../../src/options/stats.ts";
 import { zeroCounters, zeroRelinkCounters } from "../../src/report/events.ts";
-import { sampleSummary, sampleVerifySummary } from "../report/sample.ts";
+import { sampleStatsSummary, sampleSummary, sampleVerifySummary } from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
 
@@ -27,6 +28,7 @@ const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
   "help-verify": () => `\`\`\`\n${printed("verify", "--help")}\`\`\`\n`,
   "help-relink": () => `\`\`\`\n${printed("relink", "--help")}\`\`\`\n`,
+  "help-stats": () => `\`\`\`\n${printed("stats", "--help")}\`\`\`\n`,
   "exit-codes": () =>
     usedExitCodes()
       .map(({ code, meaning }) => `| ${code} | ${meaning} |\n`)
@@ -67,6 +69,8 @@ describe("docs/cli.md", () => {
     expect(fields.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
     const verify = Object.keys(sampleVerifySummary());
     expect(verify.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
+    const ofStats = Object.keys(sampleStatsSummary());
+    expect(ofStats.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
   });
 });
 
@@ -79,26 +83,35 @@ describe("help", () => {
     const ofRelink = printed("relink", "--help");
     for (const { flags } of relinkOptionSpecs) expect(ofRelink).toContain(`  ${flags}`);
     const documented = docs();
-    for (const { flags } of relinkOptionSpecs) expect(documented).toContain(`--${longName(flags)}`);
+    const ofStats = printed("stats", "--help");
+    for (const { flags } of statsOptionSpecs) expect(ofStats).toContain(`  ${flags}`);
+    for (const { flags } of [...relinkOptionSpecs, ...statsOptionSpecs])
+      expect(documented).toContain(`--${longName(flags)}`);
   });
 
-  test.each([["--help"], ["migrate", "--help"], ["relink", "--help"], ["verify", "--help"], ["-h"]])(
-    "%j ends with the exit codes and two examples",
-    (...argv) => {
-      const text = printed(...argv);
-      const tail = text.slice(text.indexOf("Exit codes:"));
-      expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
-      expect(tail.match(/^ {2}dedupe (migrate|relink|verify) /gm)).toHaveLength(2);
-    },
-  );
+  test.each([
+    ["--help"],
+    ["migrate", "--help"],
+    ["relink", "--help"],
+    ["verify", "--help"],
+    ["stats", "--help"],
+    ["-h"],
+  ])("%j ends with the exit codes and two examples", (...argv) => {
+    const text = printed(...argv);
+    const tail = text.slice(text.indexOf("Exit codes:"));
+    expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
+    expect(tail.match(/^ {2}dedupe (migrate|relink|verify|stats) /gm)).toHaveLength(2);
+  });
 
   test("names no command that does not exist", () => {
-    const texts = [[], ["migrate"], ["relink"], ["verify"]].map((command) => printed(...command, "--help"));
-    expect(texts.join("\n")).not.toMatch(/compact|stats/);
+    const texts = [[], ["migrate"], ["relink"], ["verify"], ["stats"]].map((command) =>
+      printed(...command, "--help"),
+    );
+    expect(texts.join("\n")).not.toMatch(/compact/);
   });
 
   test("fits a terminal of 80 columns", () => {
-    const long = ["migrate", "relink", "verify"]
+    const long = ["migrate", "relink", "verify", "stats"]
       .map((command) => printed(command, "--help"))
       .join("\n")
       .split("\n")
