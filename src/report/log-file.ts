@@ -75,6 +75,7 @@ function createLog(print: Print): (event: Event) => void {
   const reasons = new Map<string, number>();
   let dryRun = false;
   return (event) => {
+    if (event.type === "failure") countReason(reasons, event.code);
     switch (event.type) {
       case "progress":
       case "relink-progress":
@@ -91,9 +92,6 @@ function createLog(print: Print): (event: Event) => void {
         print(`dedupe ${event.version}: ${eventLine(event, dryRun)}`);
         break;
       case "failure":
-        countReason(reasons, event.code);
-        print(eventLine(event, dryRun));
-        break;
       case "finding":
       case "affected":
       case "repaired":
