@@ -41,7 +41,9 @@ const tree = "^src/tree/";
 const relink = "^src/relink/";
 const repair = "^src/repair/";
 const stats = "^src/stats/";
+const compact = "^src/compact/";
 const verify = "^src/verify/";
+const inodeSet = "^src/verify/inode-set\\.ts$";
 const frontDoor = "^store/store\\.ts$";
 const events = "^src/report/events\\.ts$";
 const options = "^src/options\\.ts$";
@@ -64,7 +66,7 @@ module.exports = {
     only(
       "relink-knows-work-tree-and-store",
       relink,
-      [sys, tree, "^src/work/", frontDoor, options, events],
+      [sys, tree, "^src/work/", inodeSet, frontDoor, options, events],
       "as work, which it builds on; work does not know it",
     ),
     only(
@@ -80,6 +82,12 @@ module.exports = {
       "as relink, whose scratch files it shares",
     ),
     only(
+      "compact-builds-on-relink",
+      compact,
+      [sys, tree, "^src/work/", relink, inodeSet, frontDoor, options, events],
+      "what is new is merged as a relink merges it; relink does not know who else does so (ADR 12)",
+    ),
+    only(
       "verify-is-a-second-opinion",
       verify,
       [sys, "^src/tree/filter", "^store/hash/"],
@@ -89,7 +97,10 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, repair, stats, verify, frontDoor, events, options, errors, exitCodes],
+      [
+        ...[sys, tree, "^src/work/", relink, repair, stats, compact, verify],
+        ...[frontDoor, events, options, errors, exitCodes],
+      ],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -152,7 +163,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|stats|verify)/",
+      "^src/(work|relink|stats|compact|verify)/",
       "concurrency has one home",
     ),
     {

@@ -66,6 +66,9 @@ async function command(options: CommandOptions, context: CommandContext): Promis
   switch (options.command) {
     case "migrate":
       return (await import("./commands/migrate.ts")).migrate(options, context);
+    case "compact":
+      process.on("SIGIO", () => undefined);
+      return (await import("./commands/compact.ts")).compact(options, context);
     case "relink":
       // The kernel tells the holder of a lease by this signal that someone waits; the lease is brief, and unhandled it kills.
       process.on("SIGIO", () => undefined);

@@ -4,7 +4,7 @@ export const exitCodes = {
   failed: { code: 1, meaning: "failed" },
   usage: { code: 2, meaning: "wrong usage" },
   partial: { code: 3, meaning: "finished, but some entries could not be handled (each is listed)" },
-  findings: { code: 4, meaning: "findings (verify)" },
+  findings: { code: 4, meaning: "findings (verify, compact)" },
   locked: { code: 5, meaning: "the target is locked by another run" },
   hangup: { code: 129, meaning: "stopped by SIGHUP, resumable" },
   interrupted: { code: 130, meaning: "stopped by SIGINT, resumable" },

@@ -91,6 +91,8 @@ export type RelinkOptions = OutputOptions & {
   indexDir: string | undefined;
   jobs: number;
   bwlimitBytes: number | undefined;
+  /** Put back what `--ignore-*` discarded, and nothing else. */
+  undo: boolean;
   /** Stop at the next safe point after so long. */
   timeLimitMs: number | undefined;
 };
@@ -107,4 +109,21 @@ export type StatsOptions = OutputOptions & {
   jobs: number;
 };
 
-export type CommandOptions = MigrateOptions | RelinkOptions | VerifyOptions | StatsOptions;
+export type CompactOptions = OutputOptions & {
+  command: "compact";
+  target: string;
+  dryRun: boolean;
+  steps: ("sweep" | "adopt" | "refile" | "prune" | "fold" | "index")[];
+  /** Take the store away. */
+  detach: boolean;
+  /** Staged snapshots of a migration that will not go on are leftovers too. */
+  forgetUnfinished: boolean;
+  /** "idle": whatever else the machine does comes first. */
+  priority: "idle" | "normal";
+  indexDir: string | undefined;
+  jobs: number;
+  bwlimitBytes: number | undefined;
+  timeLimitMs: number | undefined;
+};
+
+export type CommandOptions = MigrateOptions | RelinkOptions | CompactOptions | VerifyOptions | StatsOptions;

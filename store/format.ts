@@ -76,13 +76,36 @@ function writeFormat(kernel: Kernel, storeFd: number, format: FormatFile): void 
   writeFileDurably(kernel, storeFd, names.format, Buffer.from(`${JSON.stringify(format, null, 2)}\n`));
 }
 
+/** The policy of a store that is there. @throws StoreError */
+export function existingPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const { compared, merge } = parse(content);
+  const has = (name: string): boolean => compared.includes(name);
+  return {
+    compared: { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") },
+    merge,
+  };
+}
+
 /** Checks the store of a target that nothing may be written to (a dry run). */
 export function checkExistingFormat(kernel: Kernel, storeFd: number, policy: MergePolicy): void {
   const content = readFile(kernel, storeFd, names.format);
   if (content !== undefined) checkFormat(parse(content), policy);
 }
 
-function checkFormat(found: FormatFile, policy: MergePolicy): void {
+/** The policy that the store of this directory was made with; undefined where it has no format.json. @throws StoreError */
+export function readPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const found = parse(content);
+  checkVersion(found);
+  const has = (name: (typeof attributeNames)[number]): boolean => found.compared.includes(name);
+  const compared = { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") };
+  return { compared, merge: found.merge };
+}
+
+function checkVersion(found: FormatFile): void {
   if (found.version !== FORMAT_VERSION || found.digest !== "blake3-256") {
     throw new StoreError(
       "STORE_FORMAT",
@@ -92,6 +115,10 @@ function checkFormat(found: FormatFile, policy: MergePolicy): void {
       },
     );
   }
+}
+
+function checkFormat(found: FormatFile, policy: MergePolicy): void {
+  checkVersion(found);
   const wanted = comparedNames(policy);
   if (found.merge === policy.merge && found.compared.join() === wanted.join()) return;
   const describe = (merge: string, compared: string[]): string =>

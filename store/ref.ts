@@ -15,6 +15,11 @@ const SLASH = 0x2f;
 const DOT = 0x2e;
 const LETTER_G = 0x67;
 
+/** docs/store-format.md, "Names". */
+const fanOutShape = /^[0-9a-f]{2}$/;
+const objectShape = /^([0-9a-f]{62})\.([0-9a-f]{16})(?:\.g(?!0{16})([0-9a-f]{16}))?(?:\.([1-9][0-9]{0,8}))?$/;
+const holderShape = /^([0-9a-f]{14})(?:\.([1-9][0-9]{0,8}))?$/;
+
 /** What a reference names; see docs/store-format.md. */
 export type RefKind = "object" | "held";
 
@@ -57,6 +62,23 @@ export class Ref {
     return this;
   }
 
+  /** What `directory`/`name` below objects/ (or groups/) names. @returns false: no run gives such a name */
+  parse(kind: RefKind, directory: string, name: string): boolean {
+    if (!fanOutShape.test(directory)) return false;
+    const [shape, at] = kind === "object" ? [objectShape, 0] : [holderShape, GROUP_AT * 4];
+    const parts = shape.exec(name);
+    if (parts === null) return false;
+    this.words.fill(0);
+    const out = Buffer.from(this.words.buffer);
+    out.write(directory + (parts[1] as string), at, "hex");
+    if (kind === "object") {
+      out.write(parts[2] as string, VARIANT_AT * 4, "hex");
+      out.write(parts[3] ?? "", GROUP_AT * 4, "hex");
+    }
+    this.sibling = Number(parts[kind === "object" ? 4 : 2] ?? 0);
+    return true;
+  }
+
   get kind(): RefKind {
     for (let index = 0; index < DIGEST_WORDS; index++) if (this.words[index] !== 0) return "object";
     return "held";
@@ -66,6 +88,14 @@ export class Ref {
   }
   get variant(): Uint8Array {
     return this.bytes.subarray(VARIANT_AT * 4, GROUP_AT * 4);
+  }
+  /** Of an object that must not be shared; all zero otherwise. */
+  get group(): Uint8Array {
+    return this.bytes.subarray(GROUP_AT * 4, SIBLING_AT * 4);
+  }
+  setGroup(group: Uint8Array): this {
+    this.bytes.set(group, GROUP_AT * 4);
+    return this;
   }
   get sibling(): number {
     return this.words[SIBLING_AT] as number;

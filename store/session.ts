@@ -1,4 +1,11 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_PATH, O_RDONLY } from "../src/sys/constants.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_SYMLINK_NOFOLLOW,
+  O_CLOEXEC,
+  O_PATH,
+  O_RDONLY,
+  RENAME_NOREPLACE,
+} from "../src/sys/constants.ts";
 import { check, errno } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
@@ -7,7 +14,7 @@ import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
 import { MetInodes } from "./met-inodes.ts";
-import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode } from "./record.ts";
+import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode, type TargetState } from "./record.ts";
 import type { Ref } from "./ref.ts";
 import type { VariantRecord } from "./variant.ts";
 
@@ -50,6 +57,15 @@ export function sharedMemory(): Pick<StoreShared, "table" | "control" | "sizes" 
     sizes: new SharedArrayBuffer(SIZE_BITS / 8),
     objects: new SharedArrayBuffer(OBJECT_BITS / 8),
   };
+}
+
+/** For threads that only look at a store: nothing is recorded. */
+export function shareForReading(
+  store: Pick<StoreShared, "objectsFd" | "groupsFd" | "stagingFd" | "indexPath"> & {
+    met?: SharedArrayBuffer;
+  },
+): StoreShared {
+  return { met: MetInodes.allocate(), ...store, journalFds: [-1, -1], ...sharedMemory() };
 }
 
 /** Records held back until so many are together, or so much content: what a kill makes the next run read again. */
@@ -129,6 +145,10 @@ export class StoreSession {
 
   directoryOf(ref: Ref): number {
     return ref.kind === "object" ? this.#shared.objectsFd : this.#shared.groupsFd;
+  }
+
+  fdOf(directory: "objects" | "groups"): number {
+    return directory === "objects" ? this.#shared.objectsFd : this.#shared.groupsFd;
   }
 
   /**
@@ -227,10 +247,15 @@ export class StoreSession {
     );
   }
 
-  #isSealed(ref: Ref): boolean {
+  /** The inode that the reference stood for when its content was last known to be right. */
+  sealed(ref: Ref): TargetState | undefined {
     const row = this.#index.object(ref.bytes);
-    if (row === undefined) return false;
-    const target = decodeTarget(row);
+    return row === undefined ? undefined : decodeTarget(row);
+  }
+
+  #isSealed(ref: Ref): boolean {
+    const target = this.sealed(ref);
+    if (target === undefined) return false;
     const { found } = this;
     return (
       target.ino === found.ino && target.sizeBytes === found.sizeBytes && target.mtimeNs === found.mtimeNs
@@ -253,17 +278,30 @@ export class StoreSession {
    * @returns 0; -EEXIST when the store has that name already (another worker was first); -EMLINK.
    */
   adopt(ref: Ref, dirFd: number, name: Address): number {
-    const { sys } = this.#kernel;
-    const storeDir = this.directoryOf(ref);
     // Before the name is there: who finds no bit need not look.
     const { word, bit } = this.#objectBit(ref);
     Atomics.or(this.#objects, word, bit);
-    const result = sys.linkat(dirFd, name, storeDir, ref.format(), 0);
+    return this.#inFanOut(ref, () =>
+      this.#kernel.sys.linkat(dirFd, name, this.directoryOf(ref), ref.format(), 0),
+    );
+  }
+
+  /** Gives an object another name, of the same kind: 0; -EEXIST when the store has that name already. */
+  move(from: Ref, to: Ref): number {
+    const directory = this.directoryOf(to);
+    return this.#inFanOut(to, () =>
+      this.#kernel.sys.renameat2(directory, from.format(), directory, to.format(), RENAME_NOREPLACE),
+    );
+  }
+
+  /** Makes the directory of the reference where the call needs it. */
+  #inFanOut(ref: Ref, call: () => number): number {
+    const result = call();
     if (result !== -errno.ENOENT) return result;
     const fanOut = this.#kernel.scratch.text(ref.text.slice(0, 2));
-    const made = sys.mkdirat(storeDir, fanOut, 0o700);
+    const made = this.#kernel.sys.mkdirat(this.directoryOf(ref), fanOut, 0o700);
     if (made < 0 && made !== -errno.EEXIST) return made;
-    return sys.linkat(dirFd, name, storeDir, ref.format(), 0);
+    return call();
   }
 
   /** Takes a name away from an inode that is not what the name says; the snapshots' names of it stay. */

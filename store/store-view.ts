@@ -5,12 +5,14 @@ import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { checkExistingFormat, storeName, type MergePolicy } from "./format.ts";
+import { weighIndex, type IndexFigures } from "./index/compact-index.ts";
 import { Index } from "./index/index.ts";
 import { looksSound } from "./index/soundness.ts";
 import { STORE_NAME, journalNames, names } from "./layout.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { recoverRecords } from "./recover.ts";
 import { REF_BYTES } from "./ref.ts";
+import { RowKeeper } from "./row-keeper.ts";
 
 const COPIED_BYTES = 1 << 20;
 const JOURNAL_BYTES = 8192 * RECORD_BYTES;
@@ -21,6 +23,7 @@ export class StoreView {
   readonly objectsFd: number;
   readonly groupsFd: number;
   readonly stagingFd: number;
+  readonly tmpFd: number;
   readonly logFd: number;
   readonly #kernel: Kernel;
   readonly #storeFd: number;
@@ -45,6 +48,7 @@ export class StoreView {
     this.objectsFd = open(names.objects);
     this.groupsFd = open(names.groups);
     this.stagingFd = open(names.staging);
+    this.tmpFd = open(names.tmp);
     this.logFd = open(names.log);
   }
 
@@ -78,8 +82,18 @@ export class StoreView {
     await index.close();
   }
 
+  /** Of the index that was copied there. */
+  async weighIndex(writer: Kernel, directory: string): Promise<IndexFigures> {
+    const index = openCopied(writer, directory);
+    const keeper = new RowKeeper(this.#kernel, this);
+    const figures = weighIndex(this.#kernel, directory, { index, isKept: keeper.isKept.bind(keeper) });
+    await index.close();
+    return figures;
+  }
+
   close(): void {
-    for (const fd of [this.objectsFd, this.groupsFd, this.stagingFd, this.logFd, this.#lockFd, this.#storeFd])
+    const { objectsFd, groupsFd, stagingFd, tmpFd, logFd } = this;
+    for (const fd of [objectsFd, groupsFd, stagingFd, tmpFd, logFd, this.#lockFd, this.#storeFd])
       if (fd >= 0) this.#kernel.sys.close(fd);
   }
 }

@@ -1,11 +1,13 @@
 import { AT_FDCWD, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
 import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
-import { ensureDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
+import { ensureDirectory, openDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
-import { nameStore, settleFormat, type MergePolicy } from "./format.ts";
+import { nameStore, readPolicy, settleFormat, type MergePolicy } from "./format.ts";
+import { rewriteIndex, weighIndex, type IndexFigures } from "./index/compact-index.ts";
 import { Index } from "./index/index.ts";
+import { RowKeeper } from "./row-keeper.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
 import { MetInodes } from "./met-inodes.ts";
@@ -16,7 +18,8 @@ import { recoverRecords } from "./recover.ts";
 import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
-export type { MergePolicy } from "./format.ts";
+export { existingPolicy, type MergePolicy } from "./format.ts";
+export type { IndexFigures } from "./index/compact-index.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
@@ -27,9 +30,9 @@ export { looksSound } from "./index/soundness.ts";
 export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
-export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
+export { StoreSession, shareForReading, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
-export { type InodeKey, type TargetInode } from "./inode-table.ts";
+export type { InodeKey, TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
 
@@ -51,7 +54,9 @@ export class Store {
   readonly shared: StoreShared;
   readonly directories: Directories;
   readonly #kernel: Kernel;
-  readonly #index: Index;
+  /** What became of the index that was there: it may have been missing or empty, or no index of this machine. */
+  readonly indexState: "sound" | "empty" | "discarded";
+  #index: Index | undefined;
   readonly #journal: Journal;
   readonly #control: Int32Array;
   readonly #lockFd: number;
@@ -90,11 +95,14 @@ export class Store {
     this.#syncFd = parts.syncFd;
     settleFormat(kernel, directories.storeFd, policy, granularityNs);
     const indexPath = indexPathOf(kernel, directories.storeFd, parts.indexDir);
-    this.#index = openIndex(kernel, indexPath);
+    const opened = openIndex(kernel, indexPath);
+    this.#index = opened.index;
     this.#journal = new Journal(kernel, directories.storeFd);
     const memory = sharedMemory();
     this.#control = new Int32Array(memory.control);
-    if (this.#index.hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    const hasRows = opened.index.hasRows;
+    this.indexState = opened.isDiscarded ? "discarded" : hasRows ? "sound" : "empty";
+    if (hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
     // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
     const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
     if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
@@ -123,7 +131,7 @@ export class Store {
       if (sizeBytes > 0) await this.#sync();
       this.#journal.drain(which, sizeBytes, (records) => {
         const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
-        this.#index.commit(checked);
+        this.#openIndex.commit(checked);
         if (checked.length > 0) Atomics.store(this.#control, HAD_ROWS, 1);
         good += checked.length / RECORD_BYTES;
       });
@@ -139,9 +147,35 @@ export class Store {
     Atomics.store(this.#control, 0, 1 - full);
     await this.#sync();
     this.#journal.drain(full, sizeBytes, (records) => {
-      this.#index.commit(records);
+      this.#openIndex.commit(records);
     });
     this.#journal.empty(full);
+  }
+
+  get #openIndex(): Index {
+    if (this.#index === undefined) throw new Error("the index is closed");
+    return this.#index;
+  }
+
+  /**
+   * Takes rows out that speak of what is no longer in the store, and gives the file its real size. Nobody else may have
+   * the index open; nothing can be sealed afterwards. @throws SysError
+   */
+  async compactIndex(): Promise<IndexFigures> {
+    const index = this.#openIndex;
+    const { indexPath, ...directories } = this.shared;
+    const keeper = new RowKeeper(this.#kernel, directories);
+    const isKept = keeper.isKept.bind(keeper);
+    const figures = weighIndex(this.#kernel, indexPath, { index, isKept });
+    if (!figures.isRewritten) return figures;
+    const bytesAfter = await rewriteIndex(this.#kernel, indexPath, {
+      ...{ index, isKept, openNew: (path) => Index.create(path) },
+      close: async () => {
+        this.#index = undefined;
+        await index.close();
+      },
+    });
+    return { ...figures, bytesAfter };
   }
 
   /** syncfs of the target. */
@@ -155,7 +189,7 @@ export class Store {
   }
 
   async close(): Promise<void> {
-    await this.#index.close();
+    await this.#index?.close();
     this.#journal.close();
     for (const fd of Object.values(this.directories)) this.#kernel.sys.close(fd);
     this.#kernel.sys.close(this.#lockFd);
@@ -163,6 +197,22 @@ export class Store {
 }
 
 export type StoreOptions = { policy: MergePolicy; granularityNs: bigint; indexDir: string | undefined };
+/** The policy of a target's store; undefined where there is no store, or an empty one. @throws StoreError, SysError */
+export function storedPolicy(kernel: Kernel, targetFd: number): MergePolicy | undefined {
+  let storeFd: number;
+  try {
+    storeFd = openDirectory(kernel, targetFd, STORE_NAME);
+  } catch (error) {
+    if (isSysError(error, "ENOENT")) return undefined;
+    throw error;
+  }
+  try {
+    return readPolicy(kernel, storeFd);
+  } finally {
+    kernel.sys.close(storeFd);
+  }
+}
+
 /** Locked, its directories there; `settle` checks the format and opens the index once the target has been probed. */
 export type OpeningStore = {
   directories: Directories;
@@ -256,13 +306,13 @@ function ownIndexPath(kernel: Kernel, storeFd: number): string {
 }
 
 /** An index that cannot be opened or read is thrown away: it only ever saved reads (P9). */
-function openIndex(kernel: Kernel, path: string): Index {
+function openIndex(kernel: Kernel, path: string): { index: Index; isDiscarded: boolean } {
   try {
-    return openSoundIndex(kernel, path);
+    return { index: openSoundIndex(kernel, path), isDiscarded: false };
   } catch (cause) {
     try {
       discardIndex(kernel, path);
-      return Index.open(path, "write");
+      return { index: Index.open(path, "write"), isDiscarded: true };
     } catch {
       throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
         hint: "Name a directory that can be written with --index.",

@@ -4,6 +4,7 @@ import type { DedupeError } from "../errors.ts";
 import { usageError } from "../errors.ts";
 import { exitCodes } from "../exit-codes.ts";
 import type { CommandOptions } from "../options.ts";
+import { compactOptionSpecs, compactOptions } from "../options/compact.ts";
 import { longName, migrateOptionSpecs } from "../options/migrate-specs.ts";
 import { migrateOptions, type TypedOption } from "../options/migrate.ts";
 import { verifyOptionSpecs } from "../options/verify-specs.ts";
@@ -58,6 +59,7 @@ function createProgram(version: string, accept: (options: CommandOptions) => voi
     .addHelpText("after", `\n${exitCodeHelp()}\n\n${exampleHelp()}`);
   program.addCommand(createMigrate(accept));
   program.addCommand(createRelink(accept));
+  program.addCommand(createCompact(accept));
   program.addCommand(createVerify(accept));
   program.addCommand(createStats(accept));
   return program;
@@ -95,6 +97,24 @@ function createRelink(accept: (options: CommandOptions) => void): Command {
     accept(relinkOptions(typed, root));
   });
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${relinkExamples}`);
+}
+
+function createCompact(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("compact")
+    .summary("keep a store small and right, now and then")
+    .description(
+      "Cares for the store of <target>: sweeps what killed runs left, takes in and merges what other tools have " +
+        "written since, gives objects that were changed in place their true names, lets go of what no snapshot names " +
+        "any more, and keeps the index small. Safe beside a running snapshot tool. A run that was stopped goes on " +
+        "where it was when the same command is given again.",
+    )
+    .argument("<target>", "a root that migrate or relink has made")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed = collectTyped(command, compactOptionSpecs);
+  command.action((target: string) => {
+    accept(compactOptions(typed, target));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${compactExamples}`);
 }
 
 /** Filled while the command line is parsed. */
@@ -155,6 +175,11 @@ const verifyExamples = [
   "Examples:",
   "  dedupe verify --against /mnt/old/rsnapshot /mnt/new/rsnapshot",
   "  dedupe verify --slice 1/30 /mnt/new/rsnapshot",
+].join("\n");
+const compactExamples = [
+  "Examples:",
+  "  dedupe compact --dry-run /mnt/new/rsnapshot",
+  "  dedupe compact --time-limit 1h --log-file compact.log /mnt/new/rsnapshot",
 ].join("\n");
 const relinkExamples = [
   "Examples:",

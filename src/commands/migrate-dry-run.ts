@@ -11,7 +11,7 @@ import { readMounts } from "../tree/mounts.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { Survey, type NeedCounts, type SurveyResult, type SurveySetup } from "../work/survey.ts";
-import { MetInodes, StoreView, ensureIndex, sharedMemory } from "../../store/store.ts";
+import { MetInodes, StoreView, ensureIndex, shareForReading } from "../../store/store.ts";
 import type { CommandContext, StopReason } from "./context.ts";
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -188,15 +188,13 @@ function setupOf(run: DryRun): Parameters<Survey["run"]>[0] {
     maxDelete: options.maxDelete,
     ledgerDirectory: temporary.make("ledger"),
   };
-  const shared = {
+  const shared = shareForReading({
     objectsFd: fd(store?.objectsFd),
     groupsFd: fd(store?.groupsFd),
     stagingFd: fd(store?.stagingFd),
-    journalFds: [-1, -1] as const,
     indexPath: temporary.make("index"),
-    ...sharedMemory(),
     met: run.met,
-  };
+  });
   return { ...setup, thread: { sysModule, store: shared, traits, rules: workRules(run) } };
 }
 

@@ -35,6 +35,7 @@ export type OpenedRoot = {
   openStore: (() => Promise<Store>) | undefined;
   /** -1 for none. */
   objectsFd: number;
+  logFd: number;
   stockFd: number;
   linkLimit: number;
   notices: Notice[];
@@ -67,7 +68,7 @@ function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (made === 0) putTimeBack(kernel, root, mtimeNs);
 }
 
-function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
   if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
   kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
 }
@@ -80,6 +81,7 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
     store: undefined,
     openStore: undefined,
     objectsFd: view?.objectsFd ?? -1,
+    logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [],
@@ -94,10 +96,10 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
 async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
   const { store, traits, notices } = await openTarget(kernel, root, { ...options, mayBeFull: true });
   try {
-    const { tmpFd, objectsFd } = store.directories;
+    const { tmpFd, objectsFd, logFd } = store.directories;
     proveExchange(kernel, tmpFd, root);
     return {
-      ...{ store, openStore: undefined, objectsFd, linkLimit: traits.linkLimit },
+      ...{ store, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
       notices,
       close: () => store.close(),
@@ -136,6 +138,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
       return store;
     },
     objectsFd: -1,
+    logFd: -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],
@@ -171,7 +174,7 @@ function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: Store
 }
 
 /** Names and inodes are written down where the user says, else on the target if it has the room, else in /tmp. */
-function stockFolder(
+export function stockFolder(
   kernel: Kernel,
   root: Root,
   { tmpFd, indexDir }: { tmpFd: number; indexDir: string | undefined },
@@ -185,7 +188,7 @@ function stockFolder(
 }
 
 /** Without it a name could be lost to who replaces it at the same moment. */
-function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
+export function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   const { sys, scratch } = kernel;
   const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
   const remove = (): void => {
@@ -198,7 +201,7 @@ function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   if (result === 0) return;
   throw new DedupeError(
     "NO_EXCHANGE",
-    `the filesystem of ${root.path} cannot exchange two names at once, which relink needs to be safe`,
+    `the filesystem of ${root.path} cannot exchange two names at once, which is needed to be safe`,
     {
       hint: "Heal the drive where ext4, xfs or btrfs is mounted by the kernel's own driver.",
       cause: new SysError("renameat2", -result, two),
@@ -206,16 +209,19 @@ function proveExchange(kernel: Kernel, tmpFd: number, root: Root): void {
   );
 }
 
-type Chosen = { options: RelinkOptions; filter: FilterRules | undefined };
+type ChosenFrom =
+  "compared" | "merge" | "minSizeBytes" | "maxSizeBytes" | "bwlimitBytes" | "oneFileSystem" | "snapshotsGlob";
+type Chosen = { options: Pick<RelinkOptions, ChosenFrom>; filter: FilterRules | undefined };
 
 export function rulesOf(kernel: Kernel, root: Root, { options, filter }: Chosen): RelinkRules {
-  const { compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
+  const { compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem } = options;
   const { identity } = identifyFilesystem(kernel.sys, root.fd, root.device, kernel.sys.allocate(512));
   const path = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
   const points = readMounts(kernel).map(({ point }) => point);
   const mountPoints = points.flatMap((point) => (point.startsWith(path) ? [point.slice(path.length)] : []));
   return {
-    ...{ compared, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity, mountPoints },
+    ...{ compared, merge, minSizeBytes, maxSizeBytes, bwlimitBytes, oneFileSystem, filter, identity },
+    mountPoints,
     device: root.device,
   };
 }

@@ -7,7 +7,7 @@ import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../relink/batch-m
 import type { RelinkRules } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { Relinking } from "../relink/relinking.ts";
-import { openStockFiles } from "../relink/stock-files.ts";
+import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
@@ -68,8 +68,10 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
   const watch: Watch = { phase: "stock", total: 0, peakRssAnonBytes: rssAnonBytes(kernel), failures: 0 };
   const files = openStockFiles(kernel, opened.stockFd, options.jobs);
   const setup = { sysModule, rootFd: root.fd, files, rules };
-  const pool = await RelinkPool.start(options.jobs, setup, (failures) => {
-    for (const failure of failures) context.reporter.emit({ type: "failure", ...failure });
+  const pool = await RelinkPool.start(options.jobs, setup, {
+    failures: (failures) => {
+      for (const failure of failures) context.reporter.emit({ type: "failure", ...failure });
+    },
   });
   if (opened.store !== undefined) await pool.tellAll({ type: "store", store: opened.store.shared });
   const relinking = new Relinking({
@@ -84,11 +86,12 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
     counters: () => countersOf(counters, pool, watch),
     peakRssAnonBytes: () => watch.peakRssAnonBytes,
     reportProgress: () => reportProgress(parts, watch, () => countersOf(counters, pool, watch)),
-    startTimeLimit: () => startTimeLimit(options, pool),
+    startTimeLimit: () => startTimeLimit(options, pool.control),
     perSnapshot: () => perSnapshot(plan, perUnit),
     close: async () => {
       await pool.close();
       relinking.close();
+      closeStockFiles(kernel, files);
       await opened.close();
     },
   };
@@ -117,14 +120,18 @@ function countersOf(counters: RelinkCounters, pool: RelinkPool, watch: Watch): R
   return { ...counters, ...counted, failures: failures + watch.failures };
 }
 
-function startTimeLimit({ timeLimitMs }: RelinkOptions, pool: RelinkPool): NodeJS.Timeout | undefined {
+/** To be cleared at the end. */
+export function startTimeLimit(
+  { timeLimitMs }: Pick<RelinkOptions, "timeLimitMs">,
+  control: Pick<RelinkPool["control"], "stop">,
+): NodeJS.Timeout | undefined {
   if (timeLimitMs === undefined) return undefined;
   return setTimeout(() => {
-    pool.control.stop();
+    control.stop();
   }, timeLimitMs);
 }
 
-function tellNames(
+export function tellNames(
   { reporter }: CommandContext,
   batch: BatchView,
   pathOf: (id: number, name: Buffer) => Buffer,

@@ -6,11 +6,13 @@ import { given, parseCount, parseRate, parseSize } from "./values.ts";
 /** What options of several commands are about. */
 export type SharedOptions = Omit<MigrateOptions | RelinkOptions, "command">;
 
+type RunningOptions = Pick<SharedOptions, "dryRun" | "jobs" | "bwlimitBytes" | "indexDir">;
+
 export type OptionSpec<Options = MigrateOptions> = {
   /** As commander reads and help prints it. */
   flags: string;
   help: string;
-  group: "Selection:" | "Merging:" | "Copying:" | "Reading:" | "Running:" | "Output:";
+  group: "Selection:" | "Merging:" | "Care:" | "Copying:" | "Reading:" | "Running:" | "Output:";
   apply: (options: Options, value: string) => void;
 };
 
@@ -153,7 +155,7 @@ const copying: OptionSpec[] = [
   },
 ];
 
-export const running: OptionSpec<SharedOptions>[] = [
+export const running: OptionSpec<RunningOptions>[] = [
   {
     flags: "-n, --dry-run",
     help: "say what would happen and change nothing",

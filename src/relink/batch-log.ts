@@ -4,6 +4,7 @@ import { readFile, writeAll, type Kernel } from "../sys/files.ts";
 import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
+import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
 import { CTIME, INO_HIGH, INO_LOW } from "./layout.ts";
 
 const LOG_NAME = "relink";
@@ -23,36 +24,7 @@ export type LoggedDirectory = {
   names: LoggedName[];
 };
 
-/** Bytes that grow. */
-class Bytes {
-  #bytes = Buffer.alloc(1 << 16);
-  #end = 0;
-
-  #room(count: number): void {
-    if (this.#end + count <= this.#bytes.length) return;
-    const larger = Buffer.alloc(Math.max(this.#end + count, this.#bytes.length * 2));
-    this.#bytes.copy(larger, 0, 0, this.#end);
-    this.#bytes = larger;
-  }
-  words(...words: number[]): void {
-    this.#room(words.length * 4);
-    for (const word of words) this.#end = this.#bytes.writeUInt32LE(word >>> 0, this.#end);
-  }
-  bytes(bytes: Uint8Array): void {
-    this.words(bytes.length);
-    this.raw(bytes);
-  }
-  raw(bytes: Uint8Array): void {
-    this.#room(bytes.length);
-    this.#bytes.set(bytes, this.#end);
-    this.#end += bytes.length;
-  }
-  get whole(): Buffer {
-    return this.#bytes.subarray(0, this.#end);
-  }
-}
-
-type PathSource = { pathOf(id: number): Buffer };
+export type PathSource = { pathOf(id: number): Buffer };
 
 /** What a batch is about to do, directory by directory. */
 export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {
@@ -85,7 +57,7 @@ function loggedName(batch: BatchView, row: Uint32Array): LoggedName {
 }
 
 function encode(directories: Iterable<LoggedDirectory>): Buffer {
-  const out = new Bytes();
+  const out = new GrowingBytes();
   let count = 0;
   out.words(count);
   for (const { path, ino, mtime, print, names } of directories) {
@@ -135,27 +107,19 @@ export function readBatchLog(kernel: Kernel, logFd: number): LoggedDirectory[] {
 }
 
 function decode(body: Buffer): LoggedDirectory[] {
-  let at = 0;
-  const word = (): number => {
-    at += 4;
-    return body.readUInt32LE(at - 4);
-  };
-  const bytes = (length: number): Buffer => {
-    at += length;
-    return body.subarray(at - length, at);
-  };
-  const ino = (): InoWords => [word(), word()];
+  const from = new BytesReader(body);
+  const ino = (): InoWords => [from.word(), from.word()];
   const name = (): LoggedName => ({
-    name: bytes(word()),
-    victim: Uint32Array.from({ length: CTIME }, word),
+    name: from.bytes(),
+    victim: from.words(CTIME),
     target: ino(),
-    ref: bytes(REF_BYTES),
+    ref: from.bytes(REF_BYTES),
   });
-  return Array.from({ length: word() }, () => ({
-    path: bytes(word()),
+  return Array.from({ length: from.word() }, () => ({
+    path: from.bytes(),
     ino: ino(),
-    mtime: Uint32Array.of(word(), word(), word()),
-    print: { high: word(), low: word() },
-    names: Array.from({ length: word() }, name),
+    mtime: from.words(3),
+    print: { high: from.word(), low: from.word() },
+    names: Array.from({ length: from.word() }, name),
   }));
 }

@@ -1,4 +1,3 @@
-import type { Compared } from "../options.ts";
 import type { Sys } from "../sys/sys.ts";
 import { Ref } from "../../store/store.ts";
 import { BatchDraft, PlaceReader, type Place } from "./batch.ts";
@@ -8,8 +7,6 @@ import {
   CLASS_AT_HIGH,
   CLASS_COUNT,
   CLASS_SURVIVOR,
-  DIGEST,
-  DIGEST_WORDS,
   INO_HIGH,
   INO_LOW,
   NAMES_AT_HIGH,
@@ -19,8 +16,9 @@ import {
   numberAt,
 } from "./layout.ts";
 import { linkRoom } from "./link-room.ts";
+import type { RelinkRules } from "./messages.ts";
 import type { RecordReader } from "./record-file.ts";
-import { variantOfRead } from "./variant.ts";
+import { setRefOfRead } from "./variant.ts";
 
 /** An object that the store has. */
 export type KnownObject = { sibling: number; inoHigh: number; inoLow: number; links: number };
@@ -30,7 +28,7 @@ export type PlanParts = {
   members: RecordReader;
   places: RecordReader;
   heap: HeapReader;
-  compared: Compared;
+  rules: RelinkRules;
   linkLimit: number;
   /** All that the store has of this reference, from sibling 0 on. */
   objectsOf: (ref: Ref) => KnownObject[];
@@ -95,8 +93,7 @@ export class BatchPlanner {
     const count = record[CLASS_COUNT] as number;
     const survivor = record[CLASS_SURVIVOR] as number;
     const sample = members.at(first).slice();
-    const digest = Buffer.from(sample.slice(DIGEST, DIGEST + DIGEST_WORDS).buffer);
-    this.#ref.setObject(digest, variantOfRead(sample, this.#parts.compared), undefined);
+    setRefOfRead(this.#ref, sample, this.#parts.rules);
     const words = this.#ref.words.slice();
     const aims = this.#knownAims(sample, first, count);
     const isKnown = aims.length > 0;

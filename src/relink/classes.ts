@@ -154,8 +154,8 @@ export class ClassFormer {
     this.#door = parts.door;
   }
 
-  form(read: Iterable<Uint32Array>, key: readonly number[]): void {
-    const group = key.slice(0, -2);
+  /** `group`: words that the members of a class share. */
+  form(read: Iterable<Uint32Array>, group: readonly number[]): void {
     for (const member of read) {
       if (this.#count > 0 && !sameWords(this.#best, member, group)) this.#end();
       this.#add(member);

@@ -33,13 +33,17 @@ export class DirectoryWriter {
   }
 
   /** `parent` -1: `name` is the path from the root. */
-  put(id: number, directory: { parent: number; name: Buffer; stat: Stat }, heap: HeapWriter): void {
-    const { parent, name, stat } = directory;
+  put(
+    id: number,
+    directory: { parent: number; name: Buffer; inoHigh: number; inoLow: number },
+    heap: HeapWriter,
+  ): void {
+    const { parent, name, inoHigh, inoLow } = directory;
     const words = this.#words;
     words[PARENT] = parent < 0 ? NONE : parent;
     heap.append(name, words, NAME);
-    words[DIR_INO_HIGH] = stat.inoHigh;
-    words[DIR_INO_LOW] = stat.inoLow;
+    words[DIR_INO_HIGH] = inoHigh;
+    words[DIR_INO_LOW] = inoLow;
     const bytes = DIRECTORY_WORDS * 4;
     writeScratch(this.#kernel.sys, this.#fd, this.#memory, bytes, id * bytes);
   }

@@ -12,6 +12,8 @@ import { NameMender, isInStore, isRepair } from "./name-mender.ts";
 const LEFTOVER = "relink.";
 /** In tmp/, with a number: an inode that a repair has written. */
 export const COPY_PREFIX = "repair.";
+/** A copy that `--undo` makes, before it has a name in the store: nothing of a tree ever has this name. */
+export const RESTORED_NAME = Buffer.from("undo.copy");
 
 /**
  * What a run that was killed in the middle of a batch left to do. A temporary name may be the last one of a victim: it
@@ -20,7 +22,8 @@ export const COPY_PREFIX = "repair.";
  * @returns names in tmp/ of which nothing is known; they stay. @throws SysError
  */
 export function finishInterrupted(parts: Interrupted): Buffer[] {
-  const { kernel, logFd } = parts;
+  const { kernel, logFd, tmpFd } = parts;
+  kernel.sys.unlinkat(tmpFd, kernel.scratch.at(RESTORED_NAME), 0);
   const directories = readBatchLog(kernel, logFd);
   dropCopies(parts);
   const unknown = leftoversIn(parts, LEFTOVER).filter(

@@ -8,6 +8,8 @@ import type { Run } from "./sorter.ts";
 /** What does not change while a relink runs; plain data, cloned to each thread. */
 export type RelinkRules = {
   compared: Compared;
+  /** "none": an inode gets an object of its own, and no name is given another inode. */
+  merge: "all" | "none";
   minSizeBytes: number;
   maxSizeBytes: number;
   bwlimitBytes: number | undefined;
@@ -51,6 +53,9 @@ export type WalkTask = {
   subdirectories: Buffer[] | undefined;
 };
 
+/** Directories of the store that a batch is carried out with. */
+export type BatchStore = { objectsFd: number; tmpFd: number; logFd: number };
+
 export type RelinkTask =
   | WalkTask
   /** Candidates to be read, by their position in the file. */
@@ -63,21 +68,45 @@ export type RelinkTask =
       first: number;
       count: number;
       batch: BatchMemory;
-      store: { objectsFd: number; tmpFd: number };
+      store: BatchStore;
+      undo: number | undefined;
     };
 
-export type ToRelinkWorker =
+/** A set of inodes that threads share (inode-set.ts). */
+export type SharedInodes = { keys: SharedArrayBuffer; bits: SharedArrayBuffer };
+
+/** What of a tree is taken down, where that is not all of it. */
+export type StockChoice = {
+  /** Inodes that are known: their names are passed over without a look at them. */
+  known: SharedInodes;
+  /** Inodes that are taken down all the same. */
+  again: SharedInodes;
+  /** "again": only those. */
+  takes: "new" | "again";
+  /** Inodes ("high:low") whose names are told. */
+  told: string[];
+  /** d_ino is st_ino on the root's filesystem. */
+  trustsDirentIno: boolean;
+};
+
+/** `Task`: what these threads can do; those of a relink do a `RelinkTask`. */
+export type ToRelinkWorker<Task = RelinkTask> =
   | { type: "setup"; setup: RelinkSetup }
   | { type: "store"; store: StoreShared }
+  | { type: "choice"; choice: StockChoice }
   | { type: "collect" }
   | { type: "close" }
-  | RelinkTask;
+  | { type: "task"; task: Task };
 
-export type FromRelinkWorker =
+/** `Told`: what threads have to say beyond what these do. */
+export type FromRelinkWorker<Told = never> =
   | { type: "ready" }
   | { type: "given"; task: WalkTask }
   | { type: "failures"; failures: Failure[] }
   | { type: "collected"; runs: Run[] }
+  /** A name of an inode that was to be told. */
+  | { type: "met"; path: Buffer; inode: string }
+  | { type: "told"; told: Told }
   | { type: "done" }
   | { type: "stopped" }
   | { type: "fatal"; code: string; message: string };

@@ -10,7 +10,7 @@ import type { LoggedDirectory, LoggedName } from "./batch-log.ts";
 import { isInode } from "./inode-state.ts";
 import { putTimeBack, type Interrupted } from "./interrupted.ts";
 import { STATE_WORDS, STATX_WORDS } from "./layout.ts";
-import { changed } from "./read-content.ts";
+import { changed } from "./stable-content.ts";
 import { Replacer } from "./replace.ts";
 
 /** A directory of the log that lies in the store: an object's own name. */

@@ -1,12 +1,10 @@
-import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
-import { errno } from "../sys/errors.ts";
+import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { openQuietly } from "../sys/files.ts";
 import type { Stat } from "../sys/stat.ts";
-import { NO_OBJECT, SMALL_BYTES, blake3, variantOf, type SourceState } from "../../store/store.ts";
+import { NO_OBJECT, variantOf, type SourceState } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
-import { EntryFailure, fromSource, onSource } from "../work/errors.ts";
-import { sameContentMoment, statOpen, unstable, type Moment } from "../work/source-file.ts";
+import { fromSource, onSource } from "../work/errors.ts";
 import {
   CTIME,
   DIGEST,
@@ -25,10 +23,8 @@ import {
 import { RecordReader } from "./record-file.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { RunSorter, type Run } from "./sorter.ts";
-import { variantOfRead, variantRecordOf } from "./variant.ts";
-
-/** A file whose times stay younger than the clock's tick is being written to. */
-const LOOKS = 3;
+import { changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
+import { setRefOfRead, variantRecordOf } from "./variant.ts";
 
 /** Reads inodes that may have equals, in inode order, each once; what is known of one from an earlier run is believed. */
 export class ContentReader {
@@ -82,40 +78,18 @@ export class ContentReader {
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = onSource(openQuietly(sys, dirFd, scratch.at(name), flags), "openat");
     try {
-      const before = this.#lookOld(fd);
+      const before = lookOld(this.#thread, fd);
       if (!isStocked(stat, record)) throw changed();
-      this.#refuseOpenForWriting(fd);
+      refuseOpenForWriting(this.#thread, fd);
       stat.copyWords(STATX_WORDS, record, 0);
       const known = isNamed ? this.#known(record) : undefined;
-      const digest = known ?? this.#hash(fd, before);
+      const digest = known ?? hashStable(this.#thread, fd, before);
       record.set(new Uint32Array(digest.buffer.slice(digest.byteOffset, digest.byteOffset + 32)), DIGEST);
       this.#addXattrs(record, fd);
       if (known === undefined) tally.readInodes++;
     } finally {
       sys.close(fd);
     }
-  }
-
-  /** A write within the same tick of the clock as the last one leaves no trace in the times: wait until it is over. */
-  #lookOld(fd: number): Moment {
-    const { stat, control } = this.#thread;
-    for (let look = 0; look < LOOKS; look++) {
-      const moment = statOpen(this.#thread, fd, stat);
-      const tickMs = isWhole(moment.mtimeNs) && isWhole(moment.ctimeNs) ? 1000 : 20;
-      const youngest = moment.ctimeNs > moment.mtimeNs ? moment.ctimeNs : moment.mtimeNs;
-      const ageMs = Date.now() - Number(youngest / 1_000_000n);
-      if (ageMs > tickMs || ageMs < -tickMs) return moment;
-      control.sleep(tickMs + 10);
-    }
-    throw unstable();
-  }
-
-  /** Where a lease cannot be had (another's file, a filesystem without them) nobody can tell. */
-  #refuseOpenForWriting(fd: number): void {
-    const { sys } = this.#thread;
-    const result = sys.setLease(fd, F_RDLCK);
-    if (result === -errno.EAGAIN) throw busy();
-    if (result === 0) sys.setLease(fd, F_UNLCK);
   }
 
   /** The digest that an earlier run found, if generation, size and mtime are the same still. */
@@ -125,20 +99,6 @@ export class ContentReader {
     const isSame =
       row.source.sizeBytes === numberAt(record, SIZE_HIGH) && row.source.mtimeNs === timeAt(record, MTIME);
     return isSame ? Buffer.from(row.ref.subarray(0, 32)) : undefined;
-  }
-
-  #hash(fd: number, before: Moment): Buffer {
-    const { content, stat } = this.#thread;
-    const { sizeBytes } = before;
-    let digest: Buffer | undefined;
-    if (sizeBytes <= SMALL_BYTES) {
-      const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
-      digest = bytes === undefined ? undefined : blake3(bytes);
-    } else digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
-    const after = statOpen(this.#thread, fd, stat);
-    if (digest === undefined || !sameContentMoment(before, after) || before.ctimeNs !== after.ctimeNs)
-      throw unstable();
-    return digest;
   }
 
   #addXattrs(record: Uint32Array, fd: number): void {
@@ -156,9 +116,7 @@ export class ContentReader {
   #recordRow(record: Uint32Array): void {
     const { session, rules, ref } = this.#thread;
     if (session === undefined || !isLasting(rules.identity)) return;
-    const { compared } = rules;
-    const digest = new Uint8Array(record.slice(DIGEST, DIGEST + 8).buffer);
-    ref.setObject(digest, variantOfRead(record, compared), undefined);
+    setRefOfRead(ref, record, rules);
     ref.sibling = NO_OBJECT;
     const source = sourceStateOf(record);
     session.record({ identity: rules.identity, source, target: source, ref: ref.bytes });
@@ -183,14 +141,4 @@ function isStocked(stat: Stat, record: Uint32Array): boolean {
     stat.sizeBytes === numberAt(record, SIZE_HIGH) &&
     stat.mtimeNs === timeAt(record, MTIME)
   );
-}
-
-const isWhole = (timeNs: bigint): boolean => timeNs % 1_000_000_000n === 0n;
-
-export function changed(): EntryFailure {
-  return new EntryFailure("CHANGED", "someone changed it meanwhile; it was left alone");
-}
-
-export function busy(): EntryFailure {
-  return new EntryFailure("BUSY", "it is open for writing; it was left alone");
 }

@@ -9,32 +9,42 @@ import { SharedTally } from "./tally.ts";
 
 type Seat = {
   worker: Worker;
-  answer: ((message: FromRelinkWorker) => void) | undefined;
+  answer: ((message: FromRelinkWorker<unknown>) => void) | undefined;
   ended: Promise<unknown>;
 };
 
 const CLOSE_MOST_MS = 5000;
 
+/** What threads tell meanwhile; called on the main thread. */
+export type RelinkListener<Told> = {
+  failures(failures: Failure[]): void;
+  met?(path: Buffer, inode: string): void;
+  told?(told: Told): void;
+};
+
+/** The threads' program: that of a relink, or one that does further tasks. */
+const RELINK_WORKER = new URL("./worker.js", import.meta.url);
+
 /** Worker threads of a relink. p-queue holds the tasks and runs as many as there are threads. */
-export class RelinkPool {
+export class RelinkPool<Task extends { type: string } = never, Told = never> {
   readonly control: Control;
   readonly tally: SharedTally;
   readonly #seats: Seat[];
   readonly #idle: Seat[];
   readonly #queue: PQueue;
-  readonly #onFailures: (failures: Failure[]) => void;
+  readonly #listener: RelinkListener<Told>;
   #failure: Error | undefined;
 
-  static async start(
+  static async start<Task extends { type: string } = never, Told = never>(
     jobs: number,
     setup: Omit<RelinkSetup, "worker" | "control" | "tally">,
-    onFailures: (failures: Failure[]) => void,
-  ): Promise<RelinkPool> {
+    listener: RelinkListener<Told> & { program?: URL },
+  ): Promise<RelinkPool<Task, Told>> {
     const control = Control.allocate();
     const tally = SharedTally.allocate(jobs);
     const seats = await Promise.all(
       Array.from({ length: jobs }, async (_, worker) => {
-        const thread = new Worker(new URL("./worker.js", import.meta.url));
+        const thread = new Worker(listener.program ?? RELINK_WORKER);
         const ended = new Promise((resolve) => thread.once("exit", resolve));
         const seat: Seat = { worker: thread, answer: undefined, ended };
         await new Promise<void>((resolve, reject) => {
@@ -48,7 +58,7 @@ export class RelinkPool {
         return seat;
       }),
     );
-    return new RelinkPool(seats, { control, tally, onFailures });
+    return new RelinkPool<Task, Told>(seats, { control, tally, listener });
   }
 
   private constructor(
@@ -56,14 +66,14 @@ export class RelinkPool {
     parts: {
       control: SharedArrayBuffer;
       tally: SharedArrayBuffer;
-      onFailures: (failures: Failure[]) => void;
+      listener: RelinkListener<Told>;
     },
   ) {
     this.#seats = seats;
     this.#idle = [...seats];
     this.control = new Control(parts.control);
     this.tally = new SharedTally(parts.tally);
-    this.#onFailures = parts.onFailures;
+    this.#listener = parts.listener;
     this.#queue = new PQueue({ concurrency: seats.length });
     for (const seat of seats) this.#listen(seat);
   }
@@ -73,13 +83,30 @@ export class RelinkPool {
   }
 
   #listen(seat: Seat): void {
-    seat.worker.on("message", (message: FromRelinkWorker) => {
-      if (message.type === "given") this.#add(message.task);
-      else if (message.type === "failures")
-        this.#onFailures(
-          message.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })),
-        );
-      else seat.answer?.(message);
+    seat.worker.on("message", (message: FromRelinkWorker<Told>) => {
+      switch (message.type) {
+        case "given":
+          this.#add(message.task);
+          return;
+        case "failures":
+          // A Buffer that crossed threads is a Uint8Array.
+          this.#listener.failures(
+            message.failures.map((each) => ({ ...each, path: Buffer.from(each.path) })),
+          );
+          return;
+        case "met":
+          this.#listener.met?.(Buffer.from(message.path), message.inode);
+          return;
+        case "told":
+          this.#listener.told?.(message.told);
+          return;
+        case "ready":
+        case "collected":
+        case "done":
+        case "stopped":
+        case "fatal":
+          seat.answer?.(message);
+      }
     });
     seat.worker.on("error", (error: Error) => {
       this.#fail(error);
@@ -96,7 +123,7 @@ export class RelinkPool {
    * Does the tasks, and those that threads give away meanwhile. @returns false: cut short by a stop.
    * @throws what made a thread give up: RunFailure, or a bug
    */
-  async run(tasks: Iterable<RelinkTask>): Promise<boolean> {
+  async run(tasks: Iterable<RelinkTask | Task>): Promise<boolean> {
     for (const task of tasks) {
       if (this.control.isStopped) break;
       await this.#queue.onSizeLessThan(this.#seats.length * 2);
@@ -107,7 +134,7 @@ export class RelinkPool {
     return !this.control.isStopped;
   }
 
-  #add(task: RelinkTask): void {
+  #add(task: RelinkTask | Task): void {
     void this.#queue.add(() => this.#work(task));
     this.#updateWishes();
   }
@@ -116,12 +143,12 @@ export class RelinkPool {
     this.control.setWanted(Math.max(0, this.#seats.length - this.#queue.pending - this.#queue.size));
   }
 
-  async #work(task: RelinkTask): Promise<void> {
+  async #work(task: RelinkTask | Task): Promise<void> {
     const seat = this.#idle.pop();
     if (seat === undefined) throw new Error("a task without a thread");
     this.#updateWishes();
     if (!this.control.isStopped) {
-      const message = await this.#ask(seat, task);
+      const message = await this.#ask(seat, { type: "task", task });
       if (message.type === "fatal") this.#fail(new RunFailure(message.code, message.message));
     }
     this.#idle.push(seat);
@@ -130,8 +157,8 @@ export class RelinkPool {
     });
   }
 
-  async #ask(seat: Seat, message: ToRelinkWorker): Promise<FromRelinkWorker> {
-    const answer = await new Promise<FromRelinkWorker>((resolve) => {
+  async #ask(seat: Seat, message: ToRelinkWorker<RelinkTask | Task>): Promise<FromRelinkWorker<unknown>> {
+    const answer = await new Promise<FromRelinkWorker<unknown>>((resolve) => {
       seat.answer = resolve;
       seat.worker.postMessage(message);
     });

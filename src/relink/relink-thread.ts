@@ -10,7 +10,7 @@ import { Stopped, entryFailure } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
 import { Directories } from "./directories.ts";
 import { HeapReader } from "./heap.ts";
-import type { FromRelinkWorker, RelinkRules, RelinkSetup, StockFiles } from "./messages.ts";
+import type { FromRelinkWorker, RelinkRules, RelinkSetup, StockChoice, StockFiles } from "./messages.ts";
 import { SharedTally, zeroTally } from "./tally.ts";
 
 const FAILURES_PER_MESSAGE = 256;
@@ -34,11 +34,12 @@ export class RelinkThread implements Kernel {
   readonly otherStat: Stat;
   readonly ref: Ref;
   readonly #shared: SharedTally;
-  readonly #send: (message: FromRelinkWorker) => void;
+  readonly #send: (message: FromRelinkWorker<unknown>) => void;
+  #choice: StockChoice | undefined;
   #session: StoreSession | undefined;
   #failures: Failure[] = [];
 
-  constructor(sys: Sys, setup: RelinkSetup, send: (message: FromRelinkWorker) => void) {
+  constructor(sys: Sys, setup: RelinkSetup, send: (message: FromRelinkWorker<unknown>) => void) {
     this.sys = sys;
     this.scratch = new Scratch(sys);
     this.rules = setup.rules;
@@ -71,6 +72,15 @@ export class RelinkThread implements Kernel {
     this.#session = new StoreSession(this, store, this.content);
   }
 
+  choose(choice: StockChoice): void {
+    this.#choice = choice;
+  }
+
+  /** Undefined: everything is taken down. */
+  get choice(): StockChoice | undefined {
+    return this.#choice;
+  }
+
   /** Undefined while there is no store: in a dry run, and on a disk without room for one. */
   get session(): StoreSession | undefined {
     return this.#session;
@@ -95,7 +105,7 @@ export class RelinkThread implements Kernel {
     }
   }
 
-  give(message: FromRelinkWorker): void {
+  give(message: FromRelinkWorker<unknown>): void {
     this.#send(message);
   }
 

@@ -6,9 +6,9 @@ import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Ref, type Store } from "../../store/store.ts";
-import { forgetBatchLog, loggedOf, writeBatchLog } from "./batch-log.ts";
-import { BatchView, type BatchMemory } from "./batch-memory.ts";
+import { BatchView } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
+import { BatchRunner, discardsAny } from "./batch-runner.ts";
 import { BatchPlanner, type KnownObject, type PlannedBatch } from "./batch-planner.ts";
 import {
   ClassFormer,
@@ -21,8 +21,6 @@ import {
 import { Directories } from "./directories.ts";
 import { HeapReader } from "./heap.ts";
 import {
-  DIGEST,
-  DIGEST_WORDS,
   INODE_WORDS,
   INO_HIGH,
   INO_LOW,
@@ -38,15 +36,15 @@ import { RecordReader, RecordWriter } from "./record-file.ts";
 import { openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
 import type { RelinkPool } from "./relink-pool.ts";
+import { sealMeanwhile } from "./seal-meanwhile.ts";
 import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
 import { RoomMaker } from "./make-room.ts";
-import { variantOfRead } from "./variant.ts";
+import { setRefOfRead } from "./variant.ts";
 
 /** Inodes to read, or directories of a batch, that are one task. */
 const READ_TASK = 512;
 /** Buffer for records that are not read one after another. */
 const SCATTERED_BYTES = 2048;
-const SEAL_EVERY_MS = 10_000;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
 /** What the store, its index and a log need at first; with less, names are replaced without it. */
@@ -56,9 +54,12 @@ const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
 
+/** Threads that can do what a relink asks for. */
+type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect" | "tellAll">;
+
 export type RelinkingParts = {
   kernel: Kernel;
-  pool: RelinkPool;
+  pool: StockPool;
   files: StockFiles;
   rules: RelinkRules;
   rootFd: number;
@@ -92,6 +93,7 @@ export class Relinking {
   #candidates = 0;
   #store: Store | undefined;
   #objectsFd: number;
+  #runner: BatchRunner | undefined;
   readonly #openStore: (() => Promise<Store>) | undefined;
 
   constructor(parts: RelinkingParts) {
@@ -109,16 +111,26 @@ export class Relinking {
 
   /** Stock, reading, acting. @returns false: cut short by a stop. @throws RunFailure, SysError */
   async run(): Promise<boolean> {
+    return (await this.takeStock()) && (await this.heal());
+  }
+
+  /** Which inodes there are, and which of them have to be read; nothing is changed. As `run`. */
+  async takeStock(): Promise<boolean> {
     const { phase, units } = this.#parts;
     phase("stock", units.length);
-    if (!(await this.#takeStock())) return false;
+    if (!(await this.#walk())) return false;
     await this.#choose();
-    phase("read", this.#candidates);
+    return true;
+  }
+
+  /** What the stock calls for. As `run`. */
+  async heal(): Promise<boolean> {
+    this.#parts.phase("read", this.#candidates);
     if (!(await this.#read())) return false;
     return this.#act(await this.#form());
   }
 
-  async #takeStock(): Promise<boolean> {
+  async #walk(): Promise<boolean> {
     const { pool, units } = this.#parts;
     return pool.run(
       units.map(({ path, type }, unit): RelinkTask => ({
@@ -161,26 +173,16 @@ export class Relinking {
     const { pool, recordsAtOnce } = this.#parts;
     const store = this.#store;
     const started = performance.now();
-    let isSealing = false;
-    const timer = setInterval(() => {
-      if (store === undefined || isSealing) return;
-      isSealing = true;
-      void store.seal().finally(() => (isSealing = false));
-    }, SEAL_EVERY_MS);
     const placesFd = this.#sources.placesFd;
     const count = this.#candidates;
-    try {
-      return await pool.run(
-        (function* (): Generator<RelinkTask> {
-          for (let first = 0; first < count; first += READ_TASK) {
-            const recordsRows = recordsAtOnce || performance.now() - started > ROWS_AFTER_MS;
-            yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
-          }
-        })(),
-      );
-    } finally {
-      clearInterval(timer);
-    }
+    const tasks = function* (): Generator<RelinkTask> {
+      for (let first = 0; first < count; first += READ_TASK) {
+        const recordsRows =
+          store !== undefined && (recordsAtOnce || performance.now() - started > ROWS_AFTER_MS);
+        yield { type: "read", first, count: Math.min(READ_TASK, count - first), recordsRows, placesFd };
+      }
+    };
+    return sealMeanwhile(store, () => pool.run(tasks()));
   }
 
   async #form() {
@@ -190,7 +192,8 @@ export class Relinking {
     const members = new RecordWriter(sys, this.#sources.membersFd, INODE_WORDS);
     const classes = new RunSorter(sys, this.#sources.classesFd, classLayout);
     const former = new ClassFormer({ members, classes, door: this.#classDoor() });
-    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), key);
+    const group = rules.merge === "all" ? key.slice(0, -2) : key;
+    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), group);
     return classes.finish();
   }
 
@@ -208,10 +211,10 @@ export class Relinking {
     };
     return {
       objectsOf: (member) => {
-        const digest = Buffer.from(member.slice(DIGEST, DIGEST + DIGEST_WORDS).buffer);
-        ref.setObject(digest, variantOfRead(member, rules.compared), undefined);
         return new Set(
-          this.#objectsOf(ref).map(({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`),
+          this.#objectsOf(setRefOfRead(ref, member, rules)).map(
+            ({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`,
+          ),
         );
       },
       isPathBefore: (a, b) => pathOf(a).compare(pathOf(b)) < 0,
@@ -242,7 +245,7 @@ export class Relinking {
       members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
       places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
       heap: this.#heap,
-      compared: rules.compared,
+      rules,
       linkLimit,
       objectsOf: (ref) => this.#objectsOf(ref),
       batchNames: () => Math.max(NAMES_LEAST, Math.min(NAMES_MOST, Math.floor(freeBytes() / BYTES_A_NAME))),
@@ -255,13 +258,25 @@ export class Relinking {
     return true;
   }
 
-  /** The numbered order of docs/design.md, "Relinking". In a dry run the batch counts as done. */
+  #runnerFor(store: Store): BatchRunner {
+    const { kernel, pool, rules } = this.#parts;
+    this.#runner ??= new BatchRunner({
+      kernel,
+      pool,
+      store,
+      directories: this.#directories,
+      keepsDiscarded: discardsAny(rules.compared),
+    });
+    return this.#runner;
+  }
+
+  /** In a dry run the batch counts as done. */
   async #carryOut({ memory }: PlannedBatch): Promise<boolean> {
     const { counters, perUnit, batchDone } = this.#parts;
     const store = this.#store;
     const batch = new BatchView(memory);
     const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
-    const isWhole = store === undefined || (await this.#change(memory, batch, store));
+    const isWhole = store === undefined || (await this.#runnerFor(store).run(memory, batch));
     countBatch(batch, { counters, perUnit, isDryRun: store === undefined });
     batchDone(batch, (id, name) => joined(pathOf(id), name));
     return isWhole;
@@ -278,7 +293,7 @@ export class Relinking {
     // What survives must be on the disk before anything gives way to it (P2).
     check(sys.syncfs(rootFd), "syncfs");
     const maker = new RoomMaker({
-      ...{ kernel, rootFd, comparesXattrs: rules.compared.xattrs, directories: this.#directories, failed },
+      ...{ kernel, rootFd, compared: rules.compared, directories: this.#directories, failed },
       ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
       members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
       places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
@@ -300,23 +315,6 @@ export class Relinking {
     return true;
   }
 
-  async #change(memory: BatchMemory, batch: BatchView, store: Store): Promise<boolean> {
-    const { kernel, pool } = this.#parts;
-    const { logFd, objectsFd, tmpFd } = store.directories;
-    const more = { batch: memory, store: { objectsFd, tmpFd } };
-    const on = (type: "prepare" | "replace"): Generator<RelinkTask> =>
-      tasksOf(batch.directoryCount, pool.jobs, (range) => ({ type, ...range, ...more }));
-    await pool.run(
-      tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
-    );
-    if (!(await pool.run(on("prepare")))) return false;
-    writeBatchLog(kernel, logFd, loggedOf(batch, this.#directories));
-    await store.seal();
-    const isWhole = await pool.run(on("replace"));
-    forgetBatchLog(kernel, logFd);
-    return isWhole;
-  }
-
   /** Everything durable, and rows of it in the index. @throws SysError */
   async seal(): Promise<void> {
     await this.#store?.seal();
@@ -324,18 +322,7 @@ export class Relinking {
   }
 
   close(): void {
-    const { kernel, files } = this.#parts;
     this.#directories.close();
-    const fds = [files.directoriesFd, files.candidatesFd, ...files.heapFds, ...files.sortFds];
-    for (const fd of [...fds, ...Object.values(this.#sources)]) kernel.sys.close(fd);
+    for (const fd of Object.values(this.#sources)) this.#parts.kernel.sys.close(fd);
   }
-}
-
-type Range = { first: number; count: number };
-
-/** As many tasks as keep all threads at work until the end. */
-function* tasksOf(count: number, jobs: number, task: (range: Range) => RelinkTask): Generator<RelinkTask> {
-  const size = Math.max(1, Math.min(READ_TASK, Math.ceil(count / (jobs * 8))));
-  for (let first = 0; first < count; first += size)
-    yield task({ first, count: Math.min(size, count - first) });
 }

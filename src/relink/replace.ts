@@ -13,7 +13,7 @@ import { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { EntryFailure, onTarget } from "../work/errors.ts";
 import { isInode, isState } from "./inode-state.ts";
-import { busy, changed } from "./read-content.ts";
+import { busy, changed } from "./stable-content.ts";
 
 /** Where the inode lies that a name is to lead to. */
 export type LinkFrom = { dirFd: number; name: Address; state: Uint32Array };

@@ -1,5 +1,14 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN } from "../sys/constants.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_SYMLINK_NOFOLLOW,
+  DT_DIR,
+  DT_REG,
+  DT_UNKNOWN,
+  O_CLOEXEC,
+  O_RDONLY,
+} from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
+import { openQuietly } from "../sys/files.ts";
 import type { Address } from "../sys/sys.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { filterFrom, type Filter } from "../tree/filter.ts";
@@ -7,7 +16,7 @@ import { Listing } from "../tree/listing.ts";
 import { openBelow } from "../tree/path.ts";
 import { onSource } from "../work/errors.ts";
 import { pathOf, type Located } from "../work/frame.ts";
-import { openSource } from "../work/source-file.ts";
+import { Choice } from "./choice.ts";
 import { DirectoryWriter } from "./directories.ts";
 import { HeapWriter } from "./heap.ts";
 import {
@@ -25,8 +34,12 @@ import { RunSorter, type Run } from "./sorter.ts";
 
 /** A directory that a thread is in. */
 type Frame = Located & {
+  parent: Frame | undefined;
   fd: number;
+  /** Its number in the stock; -1 until something in it is taken down. */
   id: number;
+  inoHigh: number;
+  inoLow: number;
   isLoose: boolean;
   isListed: boolean;
   subdirectories: Buffer[];
@@ -47,6 +60,7 @@ export class StockTaker {
   readonly #names: RunSorter;
   readonly #filter: Filter | undefined;
   readonly #mountPoints: ReadonlySet<string>;
+  readonly #choice: Choice | undefined;
   #unit = 0;
 
   constructor(thread: RelinkThread) {
@@ -59,6 +73,7 @@ export class StockTaker {
     this.#names = new RunSorter(sys, files.sortFds[worker] as number, layout);
     this.#filter = rules.filter === undefined ? undefined : filterFrom(rules.filter);
     this.#mountPoints = new Set(rules.mountPoints);
+    this.#choice = thread.choice === undefined ? undefined : new Choice(thread.choice);
   }
 
   /** What this thread met, sorted by inode. */
@@ -86,15 +101,18 @@ export class StockTaker {
   }
 
   #firstFrame({ path, directory, isLoose, subdirectories }: WalkTask): Frame | undefined {
-    const fd = onSource(openBelow(this.#thread, this.#thread.rootFd, path), "openat");
+    const opened = openBelow(this.#thread, this.#thread.rootFd, path);
+    if (opened === -errno.ENOENT) return undefined;
+    const fd = onSource(opened, "openat");
     const place = { parent: undefined, name: path };
-    if (subdirectories === undefined) return this.#enter({ ...place, fd, isLoose }, -1);
-    return { ...place, fd, id: directory, isLoose, isListed: true, subdirectories };
+    if (subdirectories === undefined) return this.#enter({ ...place, fd, isLoose });
+    const numbers = { id: directory, inoHigh: 0, inoLow: 0 };
+    return { ...place, ...numbers, fd, isLoose, isListed: true, subdirectories };
   }
 
-  /** Takes the directory down; undefined where it is another filesystem's. The descriptor is closed then. */
-  #enter(opened: Pick<Frame, "parent" | "name" | "fd" | "isLoose">, parent: number): Frame | undefined {
-    const { sys, scratch, stat, rules, tally, control } = this.#thread;
+  /** Undefined where the directory is another filesystem's. The descriptor is closed then. */
+  #enter(opened: Pick<Frame, "parent" | "name" | "fd" | "isLoose">): Frame | undefined {
+    const { sys, scratch, stat, rules, tally } = this.#thread;
     onSource(sys.statx(opened.fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
     const isMounted = this.#mountPoints.size > 0 && this.#mountPoints.has(pathOf(opened).toString("latin1"));
     if (stat.device !== rules.device || isMounted) {
@@ -102,9 +120,17 @@ export class StockTaker {
       sys.close(opened.fd);
       return undefined;
     }
-    const id = control.nextSerial();
-    this.#directories.put(id, { parent, name: opened.name, stat }, this.#heap);
-    return { ...opened, id, isListed: false, subdirectories: [] };
+    const { inoHigh, inoLow } = stat;
+    return { ...opened, id: -1, inoHigh, inoLow, isListed: false, subdirectories: [] };
+  }
+
+  /** The directory's number; it and those above it are taken down with the first name in it. */
+  #idOf(frame: Frame): number {
+    if (frame.id >= 0) return frame.id;
+    const parent = frame.parent === undefined ? -1 : this.#idOf(frame.parent);
+    frame.id = this.#thread.control.nextSerial();
+    this.#directories.put(frame.id, { ...frame, parent }, this.#heap);
+    return frame.id;
   }
 
   #step(stack: Frame[]): void {
@@ -135,7 +161,12 @@ export class StockTaker {
     const frame = stack.find(({ subdirectories }) => subdirectories.length > 1);
     if (frame === undefined || !this.#thread.control.takeWish()) return;
     const subdirectories = frame.subdirectories.splice(0, frame.subdirectories.length >> 1);
-    const task = { type: "walk", unit: this.#unit, path: pathOf(frame), directory: frame.id } as const;
+    const task = {
+      type: "walk",
+      unit: this.#unit,
+      path: pathOf(frame),
+      directory: this.#idOf(frame),
+    } as const;
     this.#thread.give({ type: "given", task: { ...task, isLoose: false, subdirectories } });
   }
 
@@ -144,11 +175,19 @@ export class StockTaker {
     this.#thread.attempt(
       () => pathOf(frame, name),
       () => {
-        const fd = openSource(this.#thread, frame.fd, name, this.#thread.sys.O_DIRECTORY);
-        child = this.#enter({ parent: frame, name, fd, isLoose: false }, frame.id);
+        const fd = this.#open(frame, name);
+        if (fd !== undefined) child = this.#enter({ parent: frame, name, fd, isLoose: false });
       },
     );
     return child;
+  }
+
+  /** undefined: it went away since its parent was listed, as snapshots do. */
+  #open(frame: Frame, name: Buffer): number | undefined {
+    const { sys, scratch } = this.#thread;
+    const flags = O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW | sys.O_DIRECTORY;
+    const fd = openQuietly(sys, frame.fd, scratch.at(name), flags);
+    return fd === -errno.ENOENT ? undefined : onSource(fd, "openat");
   }
 
   /** In inode order within what one call returns: on spinning disks that is the order in which inodes lie. */
@@ -165,6 +204,10 @@ export class StockTaker {
   #readEntry(frame: Frame, seen: Seen[]): void {
     const listing = this.#listing;
     const { tally } = this.#thread;
+    if (this.#choice?.passes(listing) === true) {
+      tally.names++;
+      return;
+    }
     const name = listing.copyName();
     const type = listing.type === DT_UNKNOWN ? this.#typeOf(frame, listing.nameAddress) : listing.type;
     if (!this.#isTaken(frame, name, type)) return;
@@ -203,11 +246,23 @@ export class StockTaker {
       () => onSource(statted, "statx"),
     );
     // A file mounted over another, or one that became something else by now.
-    if (statted < 0 || !stat.isRegular || stat.sizeBytes === 0 || stat.device !== rules.device) return;
+    if (statted < 0 || !stat.isRegular || stat.device !== rules.device || !this.#isWanted(frame, name))
+      return;
     const record = this.#names.next();
     stat.copyWords(STATX_WORDS, record, 0);
-    record[NAME_DIRECTORY] = frame.id;
+    record[NAME_DIRECTORY] = this.#idOf(frame);
     this.#heap.append(name, record, NAME_LENGTH);
     record[NAME_UNIT] = this.#unit;
+  }
+  /** Of the inode that was looked at last. */
+  #isWanted(frame: Frame, name: Buffer): boolean {
+    const { inoHigh, inoLow, sizeBytes } = this.#thread.stat;
+    const choice = this.#choice;
+    if (choice?.tells(inoLow, inoHigh) === true) {
+      const inode = `${String(inoHigh)}:${String(inoLow)}`;
+      this.#thread.give({ type: "met", path: pathOf(frame, name), inode });
+    }
+    if (sizeBytes === 0) choice?.foundEmpty(inoLow, inoHigh);
+    return sizeBytes > 0 && (choice?.takes(inoLow, inoHigh) ?? true);
   }
 }

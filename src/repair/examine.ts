@@ -7,7 +7,7 @@ import { ContentMover, variantOf, type Ref } from "../../store/store.ts";
 import { XattrCalls, readAttributes, type Attributes } from "../tree/attributes.ts";
 import { EntryFailure, onTarget } from "../work/errors.ts";
 import { STATE_WORDS, STATX_WORDS } from "../relink/layout.ts";
-import { busy } from "../relink/read-content.ts";
+import { busy } from "../relink/stable-content.ts";
 import type { RecordedObjects } from "./recorded.ts";
 import { namesOfContent, refOf, type DamagedInode } from "./damaged.ts";
 

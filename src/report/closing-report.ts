@@ -1,5 +1,14 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
-import type { Counters, RelinkSummary, StatsSummary, Summary, VerifySummary } from "./events.ts";
+import { compactHeadline, compactReport } from "./compact-report.ts";
+import type {
+  CompactSummary,
+  Counters,
+  RelinkSummary,
+  StatsSummary,
+  Summary,
+  UndoSummary,
+  VerifySummary,
+} from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -12,12 +21,15 @@ import type { ReasonCounts } from "./reasons.ts";
 import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
 import { statsHeadline, statsReport } from "./stats-report.ts";
+import { undoReport } from "./undo-report.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | VerifySummary | StatsSummary;
+type AnySummary = Summary | RelinkSummary | UndoSummary | CompactSummary | VerifySummary | StatsSummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if ("restoredNames" in summary) return undoReport(summary, reasons);
   if (summary.command === "relink") return relinkReport(summary, reasons);
+  if (summary.command === "compact") return compactReport(summary, reasons);
   if (summary.command === "stats") return statsReport(summary, skippedText(summary.failures, reasons));
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
@@ -25,6 +37,7 @@ export function closingReport(summary: AnySummary, reasons: ReasonCounts): strin
 
 export function headline(summary: AnySummary): string {
   if (summary.command === "relink") return relinkHeadline(summary);
+  if (summary.command === "compact") return compactHeadline(summary);
   if (summary.command === "verify") return verifyHeadline(summary);
   if (summary.command === "stats") return statsHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
@@ -177,13 +190,10 @@ function retry({ failures }: Summary): string[] {
   return ["Next: see to what failed and run the same command again; it tries only those entries again."];
 }
 
-/** Here `dedupe compact` belongs as soon as it exists. */
 function aboutDeleting({ target }: Summary): string[] {
-  const store = quoteForShell(`${target.replace(/\/+$/, "")}/.dedupe`);
   return [
-    "Deleting a snapshot on the target frees no space by itself: the store keeps its content until it is",
-    `compacted, which this version cannot do yet. Removing ${store} frees it and harms no snapshot;`,
-    "a later run then has to read its source again.",
+    "Deleting a snapshot on the target frees no space by itself: the store keeps its content until",
+    `  dedupe compact ${quoteForShell(target)}`,
   ];
 }
 

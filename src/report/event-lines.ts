@@ -1,4 +1,5 @@
 /** One event -> one line of text, the same words on the terminal and in the log file. */
+import { compactPlanLine } from "./compact-report.ts";
 import type { Event } from "./events.ts";
 import { brokenChainLine, holdingLine, largestLine } from "./stats-lines.ts";
 import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
@@ -6,7 +7,10 @@ import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
 /** Events that are one line wherever they are shown; the others differ by listener. */
-export type LineEvent = Exclude<Event, { type: "progress" | "relink-progress" | "error" | "summary" }>;
+export type LineEvent = Exclude<
+  Event,
+  { type: "progress" | "relink-progress" | "compact-progress" | "error" | "summary" }
+>;
 
 /** `dryRun` as the start event said it. */
 export function eventLine(event: LineEvent, dryRun: boolean): string {
@@ -41,6 +45,8 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return largestLine(event);
     case "broken-chain":
       return brokenChainLine(event);
+    case "compact-plan":
+      return compactPlanLine(event);
   }
 }
 
@@ -54,6 +60,8 @@ function startLine(event: Of<"start">): string {
       return formatText(`relink ${event.root} (${what})`);
     case "stats":
       return formatText(`stats ${event.target} (${workers})`);
+    case "compact":
+      return formatText(`compact ${event.target} (${what})`);
     case "verify": {
       const against = event.source === undefined ? "" : ` against ${event.source}`;
       return formatText(`verify ${event.target}${against} (${workers})`);

@@ -4,6 +4,7 @@ import { createFindingList, isListed } from "./finding-list.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
 import type { Event, Reporter } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
+import { isProgress } from "./json.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
 import { countReason, type ReasonCounts } from "./reasons.ts";
@@ -71,13 +72,10 @@ function createShow(view: HumanView, rows: StatsTable): (event: Shown) => void {
   return (event) => {
     if (event.type === "error" || event.type === "summary") view.progress?.stop();
     if (event.type === "start") dryRun = event.dryRun;
+    if (isProgress(event)) return view.progress?.update(event);
     switch (event.type) {
       case "failure":
         failures.add(event);
-        break;
-      case "progress":
-      case "relink-progress":
-        view.progress?.update(event);
         break;
       case "notice":
         (event.level === "info" || view.quiet ? out : err)(eventLine(event, dryRun));
@@ -96,6 +94,7 @@ function createShow(view: HumanView, rows: StatsTable): (event: Shown) => void {
       case "snapshot":
       case "loose":
       case "relinked":
+      case "compact-plan":
         out(eventLine(event, dryRun));
     }
   };

@@ -22,7 +22,7 @@ export function createJsonReporter(write: (text: string) => void, verbosity: Jso
   const due = createThrottle();
   return {
     emit(event) {
-      const isDue = (event.type !== "progress" && event.type !== "relink-progress") || due(event.elapsedMs);
+      const isDue = !isProgress(event) || due(event.elapsedMs);
       const wanted = isWanted(event, verbosity) && isDue;
       if (wanted) lines.add(toJson(event));
       if (event.type !== "entry") lines.flush();
@@ -39,7 +39,15 @@ function isWanted({ type }: Event, { entries, progress, errorsOnly }: JsonVerbos
   if (type === "finding" || type === "repaired" || type === "unrepaired") return true;
   if (errorsOnly) return false;
   if (type === "entry") return entries;
-  return (type !== "progress" && type !== "relink-progress") || progress;
+  return !isProgress({ type }) || progress;
+}
+
+type ProgressType = "progress" | "relink-progress" | "compact-progress";
+
+export function isProgress<T extends Pick<Event, "type">>(
+  event: T,
+): event is Extract<T, { type: ProgressType }> {
+  return event.type === "progress" || event.type === "relink-progress" || event.type === "compact-progress";
 }
 
 function createThrottle(): (elapsedMs: number) => boolean {

@@ -70,15 +70,36 @@ function writeAll(descriptor: number, bytes: Buffer): void {
   for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }
 
+type Told = "progress" | "relink-progress" | "compact-progress" | "error" | "summary" | "start";
+
+const told: ReadonlySet<Event["type"]> = new Set<Told>([
+  "progress",
+  "relink-progress",
+  "compact-progress",
+  "error",
+  "summary",
+  "start",
+]);
+
+/** Events that are one line each. */
+function isLine(event: Event): event is Exclude<Event, { type: Told }> {
+  return !told.has(event.type);
+}
+
 function createLog(print: Print): (event: Event) => void {
   const progress = createPlainProgress(print);
   const reasons = new Map<string, number>();
   let dryRun = false;
   return (event) => {
-    if (event.type === "failure") countReason(reasons, event.code);
+    if (isLine(event)) {
+      if (event.type === "failure") countReason(reasons, event.code);
+      print(eventLine(event, dryRun));
+      return;
+    }
     switch (event.type) {
       case "progress":
       case "relink-progress":
+      case "compact-progress":
         progress.update(event);
         break;
       case "error":
@@ -90,22 +111,6 @@ function createLog(print: Print): (event: Event) => void {
       case "start":
         dryRun = event.dryRun;
         print(`dedupe ${event.version}: ${eventLine(event, dryRun)}`);
-        break;
-      case "failure":
-      case "finding":
-      case "affected":
-      case "repaired":
-      case "unrepaired":
-      case "holding":
-      case "largest":
-      case "broken-chain":
-      case "notice":
-      case "plan":
-      case "snapshot":
-      case "loose":
-      case "relinked":
-      case "entry":
-        print(eventLine(event, dryRun));
     }
   };
 }

@@ -1,5 +1,6 @@
 /** The bar on a terminal, and its stand-in elsewhere: one plain line a minute. */
 import cliProgress from "cli-progress";
+import { compactLine, type CompactProgress } from "./compact-line.ts";
 import {
   clip,
   columnsOf,
@@ -16,7 +17,7 @@ import type { Bar, Stream } from "./screen.ts";
 export type Progress = { update(event: AnyProgress): void; stop(): void };
 
 /** What a bar or a line can be made of. */
-type AnyProgress = ProgressEvent | RelinkProgress;
+type AnyProgress = ProgressEvent | RelinkProgress | CompactProgress;
 
 const framesPerSecond = 5;
 const barColumns = 12;
@@ -84,6 +85,8 @@ function createDescriber(): (event: AnyProgress) => Described {
   return (event) => {
     if (event.type === "relink-progress")
       return { total: event.total, done: event.done, text: (columns) => relinkLine(event, columns) };
+    if (event.type === "compact-progress")
+      return { total: 0, done: 0, text: (columns) => compactLine(event, columns) };
     const current = pace(event);
     const { snapshotsTotal, snapshotsDone } = event;
     const text = (columns: number): string => progressLine(event, current, columns);

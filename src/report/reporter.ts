@@ -3,7 +3,7 @@ import { createCsvReporter } from "./csv.ts";
 import { errorLines } from "./event-lines.ts";
 import type { Event, Reporter } from "./events.ts";
 import { createHumanReporter } from "./human.ts";
-import { createJsonReporter, type JsonVerbosity } from "./json.ts";
+import { createJsonReporter, isProgress, type JsonVerbosity } from "./json.ts";
 import { openLogFile } from "./log-file.ts";
 import { createBar, createPlainProgress, type Progress } from "./progress.ts";
 import { createScreen, drain, type Screen, type Stream, type Streams } from "./screen.ts";
@@ -72,7 +72,7 @@ function scriptView(options: ReporterOptions, screen: Screen, progress: Progress
   const json = createJsonReporter(screen.out, verbosityOf(options));
   return {
     emit(event) {
-      if (event.type === "progress" || event.type === "relink-progress") progress?.update(event);
+      if (isProgress(event)) progress?.update(event);
       if (event.type === "summary" || event.type === "error") progress?.stop();
       json.emit(event);
       for (const line of errorOf(event)) screen.err(`${line}\n`);

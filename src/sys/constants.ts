@@ -10,6 +10,7 @@ type Architecture = {
   SYS_renameat2: number;
   SYS_copy_file_range: number;
   SYS_name_to_handle_at: number;
+  SYS_ioprio_set: number;
 };
 
 /** Flags: arch/{x86,arm64}/include/uapi/asm/fcntl.h. Numbers: syscall_64.tbl and asm-generic/unistd.h. */
@@ -22,6 +23,7 @@ const perArchitecture: Record<"x64" | "arm64", Architecture> = {
     SYS_renameat2: 316,
     SYS_copy_file_range: 326,
     SYS_name_to_handle_at: 303,
+    SYS_ioprio_set: 251,
   },
   arm64: {
     O_DIRECTORY: 0o40000,
@@ -31,6 +33,7 @@ const perArchitecture: Record<"x64" | "arm64", Architecture> = {
     SYS_renameat2: 276,
     SYS_copy_file_range: 285,
     SYS_name_to_handle_at: 264,
+    SYS_ioprio_set: 30,
   },
 };
 

@@ -168,6 +168,9 @@ function processCalls(bind: Bind) {
   const umask = bind("umask", "uu");
   const getpid = bind("getpid", "i");
   const kill = bind("kill", "iii");
+  const syscall3 = bind("syscall", "sssss");
+  const setpriority = bind("setpriority", "iiui");
+  const numbers = architectureConstants(arch());
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
   const getgroups = bind("getgroups", "iip");
@@ -189,6 +192,9 @@ function processCalls(bind: Bind) {
     umask: (mask: number) => umask(mask),
     getpid: () => getpid(),
     kill: (pid: number, signal: number) => settle(kill(pid, signal)),
+    // IOPRIO_WHO_PROCESS 1, PRIO_PROCESS 0: with 0 for the id, each means the calling thread.
+    ioprioSet: (priority: number) => settle(syscall3(numbers.SYS_ioprio_set, 1, 0, priority)),
+    setNice: (nice: number) => settle(setpriority(0, 0, nice)),
     geteuid: () => geteuid(),
     getegid: () => getegid(),
     getgroups: (count: number, out: Address) => settle(getgroups(count, out)),

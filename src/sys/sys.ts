@@ -82,6 +82,10 @@ export type Sys = {
   getpid(): number;
   /** kill(2); signal 0 only asks whether the process is there. */
   kill(pid: number, signal: number): number;
+  /** ioprio_set(2) of the calling thread; threads that it starts later inherit it. `priority`: class << 13 | level. */
+  ioprioSet(priority: number): number;
+  /** setpriority(2) of the calling thread, inherited likewise: -20 to 19. */
+  setNice(nice: number): number;
   geteuid(): number;
   getegid(): number;
   getgroups(count: number, out: Address): number;

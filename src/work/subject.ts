@@ -48,13 +48,27 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   return { ...known, allocatedBytes, isShared, isFirst, losesXattrs: false };
 }
 
-/** Names a source inode for as long as it lives; for the run only where its filesystem has no lasting identity. */
 export function groupOf(thread: Thread, identity: Buffer, key: InodeKey, state: SourceState): Buffer {
-  const numbers = Buffer.alloc(16);
-  numbers.writeBigUInt64LE(state.ino, 0);
-  numbers.writeUInt32LE(state.generation, 8);
-  numbers.writeUInt32LE(isLasting(identity) ? 0 : key.device, 12);
   const salt = isLasting(identity) ? identity : thread.rules.runSalt;
+  return groupDigest({ ...state, device: key.device, identity, salt });
+}
+
+/**
+ * Names an inode for as long as it lives; for the run only where its filesystem has no lasting identity: then `salt`
+ * takes its place, and st_dev tells filesystems apart.
+ */
+export function groupDigest(inode: {
+  identity: Buffer;
+  device: number;
+  ino: bigint;
+  generation: number;
+  salt?: Buffer;
+}): Buffer {
+  const { identity, device, ino, generation, salt = identity } = inode;
+  const numbers = Buffer.alloc(16);
+  numbers.writeBigUInt64LE(ino, 0);
+  numbers.writeUInt32LE(generation, 8);
+  numbers.writeUInt32LE(isLasting(identity) ? 0 : device, 12);
   return blake3(Buffer.concat([salt, numbers])).subarray(0, 8);
 }
 

@@ -2,11 +2,14 @@ import { open, type RootDatabase } from "lmdb";
 import {
   IDENTITY_BYTES,
   RECORD_BYTES,
+  decodeSourceRow,
+  decodeTarget,
   isRecord,
   objectRow,
   rawFields,
   sourceRow,
   targetOfSourceRow,
+  type TargetState,
 } from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
 
@@ -17,6 +20,13 @@ const SIZE_KEY = 0x7a;
 export const LARGE_BYTES = 1 << 20;
 
 type Database = RootDatabase<Buffer, Buffer>;
+
+/** A row as it lies in the index: of an object or a source inode with what it says of the store's inode, or of a size. */
+export type IndexRow = { key: Buffer; value: Buffer } & (
+  | { type: "object" | "source"; ref: Buffer; target: TargetState }
+  | { type: "size"; sizeBytes: number }
+  | { type: "unknown" }
+);
 
 const noIdentity = Buffer.alloc(IDENTITY_BYTES);
 const present = Buffer.from([1]);
@@ -34,10 +44,18 @@ export class Index {
 
   /** @param directory where LMDB keeps data.mdb and lock.mdb; made by the caller. */
   static open(directory: string, access: "read" | "write"): Index {
+    return Index.#open(directory, { noSubdir: false, readOnly: access === "read" });
+  }
+
+  /** A new index in a file of its own, which nobody relies on before it is closed and synced. */
+  static create(file: string): Index {
+    return Index.#open(file, { noSubdir: true, readOnly: false, noSync: true });
+  }
+
+  static #open(path: string, more: { noSubdir: boolean; readOnly: boolean; noSync?: boolean }): Index {
     const database = open<Buffer, Buffer>({
-      path: directory,
-      noSubdir: false,
-      readOnly: access === "read",
+      path,
+      ...more,
       keyEncoding: "binary",
       encoding: "binary",
       // A commit returns when it is on disk; a batch is thousands of rows, so there is nothing to overlap.
@@ -115,7 +133,42 @@ export class Index {
     this.#database.putSync(this.#sizeKey, present);
   }
 
+  /** All rows in the order of their keys; a row is valid until the next. */
+  *rows(): Generator<IndexRow> {
+    for (const { key, value } of this.#database.getRange({ snapshot: true }) as Iterable<{
+      key: Buffer;
+      value: Buffer;
+    }>)
+      yield { key, value, ...meaningOf(key, value) };
+  }
+
+  /** Rows that come in the order of their keys, in one transaction. */
+  put(rows: readonly { key: Buffer; value: Buffer }[]): void {
+    this.#database.transactionSync(() => {
+      for (const { key, value } of rows) this.#database.putSync(key, value, { append: true });
+    });
+  }
+
+  /** What the pages with rows take. */
+  get usedBytes(): number {
+    const stats = this.#database.getStats() as Record<string, number | undefined>;
+    const { pageSize = 4096, treeBranchPageCount = 0, treeLeafPageCount = 0, overflowPages = 0 } = stats;
+    return (treeBranchPageCount + treeLeafPageCount + overflowPages) * pageSize;
+  }
+
   async close(): Promise<void> {
     await this.#database.close();
   }
+}
+
+function meaningOf(key: Buffer, value: Buffer) {
+  const type = key[0];
+  if (type === OBJECT_KEY && key.length === 1 + REF_BYTES)
+    return { type: "object", ref: key.subarray(1), target: decodeTarget(value) } as const;
+  if (type === SOURCE_KEY && value.length === RECORD_BYTES - 24) {
+    const { ref, target } = decodeSourceRow(value);
+    return { type: "source", ref, target } as const;
+  }
+  if (type === SIZE_KEY && key.length === 9) return { type: "size", sizeBytes: key.readDoubleBE(1) } as const;
+  return { type: "unknown" } as const;
 }

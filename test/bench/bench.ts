@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { measureCompact } from "./compact.ts";
 import { imageFolder } from "./image.ts";
 import { measureMemory, type MemoryResult } from "./memory.ts";
 import { scenario } from "./scenarios.ts";
@@ -55,6 +56,10 @@ async function one(name: string, settings: Settings): Promise<void> {
       return reportSpeed(measureSpeed(scenario(name, size), tools, settings));
     case "verify":
       return reportSpeed(measureVerify(scenario("b", size), tools, settings.runs));
+    case "compact":
+      return reportSpeed(measureCompact(scenario("a", size), tools, settings));
+    case "compact-long":
+      return reportSpeed(measureCompact(scenario("memory-10m", size), tools, settings));
     case "memory":
       return reportMemory(name, [await measureMemory(scenario("a", size), tools)]);
     case "memory-long": {
@@ -66,7 +71,7 @@ async function one(name: string, settings: Settings): Promise<void> {
       return rmSync(imageFolder, { recursive: true, force: true });
     default:
       throw new Error(
-        `no scenario is called ${name}: ${speedNames.join(", ")}, all, verify, memory, memory-long, clean`,
+        `no scenario is called ${name}: ${speedNames.join(", ")}, all, verify, compact, compact-long, memory, memory-long, clean`,
       );
   }
 }

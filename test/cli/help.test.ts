@@ -3,11 +3,17 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { parseCommandLine, usedExitCodes } from "../../src/cli/command-line.ts";
 import { exitCodes } from "../../src/exit-codes.ts";
 import { longName, migrateOptionSpecs } from "../../src/options/migrate-specs.ts";
+import { compactOptionSpecs } from "../../src/options/compact.ts";
 import { verifyOptionSpecs } from "../../src/options/verify-specs.ts";
 import { relinkOptionSpecs } from "../../src/options/relink.ts";
 import { statsOptionSpecs } from "../../src/options/stats.ts";
 import { zeroCounters, zeroRelinkCounters } from "../../src/report/events.ts";
-import { sampleStatsSummary, sampleSummary, sampleVerifySummary } from "../report/sample.ts";
+import {
+  sampleCompactSummary,
+  sampleStatsSummary,
+  sampleSummary,
+  sampleVerifySummary,
+} from "../report/sample.ts";
 
 const file = new URL("../../docs/cli.md", import.meta.url);
 
@@ -27,6 +33,7 @@ function printed(...argv: string[]): string {
 const blocks: Record<string, () => string> = {
   help: () => `\`\`\`\n${printed("migrate", "--help")}\`\`\`\n`,
   "help-verify": () => `\`\`\`\n${printed("verify", "--help")}\`\`\`\n`,
+  "help-compact": () => `\`\`\`\n${printed("compact", "--help")}\`\`\`\n`,
   "help-relink": () => `\`\`\`\n${printed("relink", "--help")}\`\`\`\n`,
   "help-stats": () => `\`\`\`\n${printed("stats", "--help")}\`\`\`\n`,
   "exit-codes": () =>
@@ -56,7 +63,7 @@ describe("docs/cli.md", () => {
 
   test("has every option in its table", () => {
     const table = docs().slice(docs().indexOf("## Options"), docs().indexOf("## Exit codes"));
-    const missing = [...migrateOptionSpecs, ...verifyOptionSpecs]
+    const missing = [...migrateOptionSpecs, ...verifyOptionSpecs, ...compactOptionSpecs]
       .map(({ flags }) => `--${longName(flags)}`)
       .filter((long) => !table.includes(long));
     expect(missing).toEqual([]);
@@ -71,6 +78,11 @@ describe("docs/cli.md", () => {
     expect(verify.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
     const ofStats = Object.keys(sampleStatsSummary());
     expect(ofStats.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
+    const summary = sampleCompactSummary();
+    const ofCompact = [summary, ...Object.values(summary)].flatMap((value) =>
+      typeof value === "object" && !Array.isArray(value) ? Object.keys(value) : [],
+    );
+    expect(ofCompact.filter((field) => !schema.includes(`\`${field}\``))).toEqual([]);
   });
 });
 
@@ -82,6 +94,8 @@ describe("help", () => {
     for (const { flags } of verifyOptionSpecs) expect(verify).toContain(`  ${flags}`);
     const ofRelink = printed("relink", "--help");
     for (const { flags } of relinkOptionSpecs) expect(ofRelink).toContain(`  ${flags}`);
+    const ofCompact = printed("compact", "--help");
+    for (const { flags } of compactOptionSpecs) expect(ofCompact).toContain(`  ${flags}`);
     const documented = docs();
     const ofStats = printed("stats", "--help");
     for (const { flags } of statsOptionSpecs) expect(ofStats).toContain(`  ${flags}`);
@@ -89,29 +103,20 @@ describe("help", () => {
       expect(documented).toContain(`--${longName(flags)}`);
   });
 
-  test.each([
-    ["--help"],
-    ["migrate", "--help"],
-    ["relink", "--help"],
-    ["verify", "--help"],
-    ["stats", "--help"],
-    ["-h"],
-  ])("%j ends with the exit codes and two examples", (...argv) => {
-    const text = printed(...argv);
-    const tail = text.slice(text.indexOf("Exit codes:"));
-    expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
-    expect(tail.match(/^ {2}dedupe (migrate|relink|verify|stats) /gm)).toHaveLength(2);
-  });
+  const commands = ["migrate", "relink", "compact", "verify", "stats"];
 
-  test("names no command that does not exist", () => {
-    const texts = [[], ["migrate"], ["relink"], ["verify"], ["stats"]].map((command) =>
-      printed(...command, "--help"),
-    );
-    expect(texts.join("\n")).not.toMatch(/compact/);
-  });
+  test.each([["--help"], ["-h"], ...commands.map((command) => [command, "--help"])])(
+    "%j ends with the exit codes and two examples",
+    (...argv) => {
+      const text = printed(...argv);
+      const tail = text.slice(text.indexOf("Exit codes:"));
+      expect(tail.match(/^ {2}(\d+) /gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5, 129, 130, 143]);
+      expect(tail.match(/^ {2}dedupe (migrate|relink|compact|verify|stats) /gm)).toHaveLength(2);
+    },
+  );
 
   test("fits a terminal of 80 columns", () => {
-    const long = ["migrate", "relink", "verify", "stats"]
+    const long = commands
       .map((command) => printed(command, "--help"))
       .join("\n")
       .split("\n")

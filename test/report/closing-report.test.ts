@@ -23,9 +23,8 @@ Finished after 12 min 3 s.
 Everything copied is on the disk: /mnt/new is safe to unmount and unplug.
 Next, before the source goes: have the two compared (with the filters of this run, if it had any):
   dedupe verify --against /mnt/old /mnt/new
-Deleting a snapshot on the target frees no space by itself: the store keeps its content until it is
-compacted, which this version cannot do yet. Removing /mnt/new/.dedupe frees it and harms no snapshot;
-a later run then has to read its source again.`);
+Deleting a snapshot on the target frees no space by itself: the store keeps its content until
+  dedupe compact /mnt/new`);
 });
 
 test("one line for the link limit", () => {

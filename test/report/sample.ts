@@ -1,6 +1,13 @@
 import { Writable } from "node:stream";
 import { zeroCounters } from "../../src/report/events.ts";
-import type { Counters, Event, StatsSummary, Summary, VerifySummary } from "../../src/report/events.ts";
+import type {
+  CompactSummary,
+  Counters,
+  Event,
+  StatsSummary,
+  Summary,
+  VerifySummary,
+} from "../../src/report/events.ts";
 import type { ProgressEvent } from "../../src/report/pace.ts";
 
 export type SampleStream = Writable & { isTTY: boolean; columns: number; text: () => string };
@@ -96,6 +103,46 @@ export function sampleVerifySummary(summary: Partial<VerifySummary> = {}): Verif
     rootDigest: { source: "ab", target: "ab" },
     certificate: "/mnt/new/.dedupe/log/verify.json",
     elapsedMs: 723_000,
+    peakRssAnonBytes: 90_000_000,
+    ...summary,
+  };
+}
+
+export function sampleCompactSummary(summary: Partial<CompactSummary> = {}): CompactSummary {
+  return {
+    type: "summary",
+    command: "compact",
+    outcome: "complete",
+    exitCode: 0,
+    dryRun: false,
+    target: "/mnt/new",
+    detached: false,
+    steps: ["sweep", "adopt", "refile", "prune", "fold", "index"],
+    timeLimit: false,
+    names: 5_012_345,
+    directories: 12_345,
+    objects: 110_000,
+    holders: 12,
+    readBytes: 123_000_000,
+    freedBytes: 456_000_000,
+    findings: {},
+    affectedNames: 0,
+    failures: 0,
+    sweep: { leftovers: 1, unfinished: 0 },
+    adopt: {
+      inodes: 1234,
+      bytes: 123_000_000,
+      objects: 1200,
+      linkedNames: 34,
+      mergedInodes: 34,
+      freedBytes: 6_000_000,
+      siblings: 0,
+    },
+    refile: { objects: 5 },
+    prune: { objects: 678, holders: 1, freedBytes: 450_000_000 },
+    fold: { siblings: 0 },
+    index: { unknown: 7, rows: 220_000, droppedRows: 679, bytesBefore: 40_000_000, bytesAfter: 30_000_000 },
+    elapsedMs: 12_000,
     peakRssAnonBytes: 90_000_000,
     ...summary,
   };

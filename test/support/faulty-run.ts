@@ -47,6 +47,11 @@ export async function relink(root: string, options: RunOptions = {}): Promise<Ru
   return faultyRun(["relink", "--json", ...(options.args ?? []), root], options);
 }
 
+/** `dedupe compact --json TARGET`, in a process of its own. */
+export async function compact(target: string, options: RunOptions = {}): Promise<RunResult> {
+  return faultyRun(["compact", "--json", ...(options.args ?? []), target], options);
+}
+
 async function faultyRun(args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { plan, killAfterMs } = options;
   const program = plan === undefined ? join(repositoryRoot, "bin/dedupe.js") : runner;

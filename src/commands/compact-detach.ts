@@ -1,0 +1,171 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { DedupeError } from "../errors.ts";
+import type { CompactOptions } from "../options.ts";
+import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
+import { check, isSysError } from "../sys/errors.ts";
+import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { Listing } from "../tree/listing.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import { removeTree } from "../tree/remove.ts";
+import { planSweep } from "../compact/sweep.ts";
+import { STORE_NAME } from "../../store/store.ts";
+import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
+import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
+import type { CommandContext } from "./context.ts";
+import { becomeIdle } from "./idle.ts";
+import { openKernel } from "./migrate-run.ts";
+import { openNamed, preflightRefusal, targetWarnings, type Root } from "./preflight.ts";
+import { putTimeBack } from "./relink-root.ts";
+
+type Counts = { objects: number; holders: number; freedBytes: number };
+type Detaching = {
+  kernel: Kernel;
+  options: CompactOptions;
+  context: CommandContext;
+  target: Root;
+  opened: CompactTarget;
+  counts: Counts;
+};
+
+/** `dedupe compact --detach`: the store goes, the snapshots stay. @returns the exit code. @throws DedupeError */
+export async function detach(options: CompactOptions, context: CommandContext): Promise<number> {
+  const started = performance.now();
+  const detaching = await open(options, context).catch((error: unknown) => {
+    throw preflightRefusal(error);
+  });
+  const { kernel, opened, counts } = detaching;
+  let ending: CompactEnding;
+  try {
+    refuseLoss(detaching);
+    ending = await takeAway(detaching);
+  } finally {
+    await opened.close();
+  }
+  const { objects, holders, freedBytes } = counts;
+  const summary = summariseCompact(options, ending, {
+    ...nothing,
+    ...{ objects, holders, prune: { objects, holders, freedBytes } },
+    ...{ elapsedMs: performance.now() - started, peakRssAnonBytes: rssAnonBytes(kernel) },
+  });
+  context.reporter.emit(summary);
+  return summary.exitCode;
+}
+
+const nothing = {
+  ...{ names: 0, directories: 0, readBytes: 0, findings: {}, affectedNames: 0, failures: 0 },
+  sweep: { leftovers: 0, unfinished: 0 },
+  adopt: {
+    ...{ inodes: 0, bytes: 0, objects: 0, linkedNames: 0 },
+    ...{ mergedInodes: 0, freedBytes: 0, siblings: 0 },
+  },
+  refile: { objects: 0 },
+  fold: { siblings: 0 },
+  index: { unknown: 0, rows: 0, droppedRows: 0, bytesBefore: 0, bytesAfter: 0 },
+};
+
+async function open(options: CompactOptions, context: CommandContext): Promise<Detaching> {
+  const { kernel } = await openKernel(context.sysModule);
+  if (options.priority === "idle") becomeIdle(kernel.sys);
+  const target = openNamed(kernel, options.target, "target");
+  const { reporter, version } = context;
+  const { dryRun } = options;
+  reporter.emit({ type: "start", command: "compact", version, target: target.path, jobs: 1, dryRun });
+  for (const notice of targetWarnings(kernel, target)) reporter.emit({ type: "notice", ...notice });
+  const opened = await (dryRun ? openToLook : openForCare)(kernel, target, options);
+  return { kernel, options, context, target, opened, counts: { objects: 0, holders: 0, freedBytes: 0 } };
+}
+
+/** The last name of a file, or what a migration has copied so far, is not taken away in passing. @throws DedupeError */
+function refuseLoss({ kernel, options, target, opened }: Detaching): void {
+  const { directories, policy } = opened;
+  const forgetsUnfinished = options.forgetUnfinished;
+  const items = planSweep({ kernel, directories, compared: policy.compared, forgetsUnfinished });
+  const unknown = items.find(({ verdict }) => verdict === "unknown");
+  if (unknown !== undefined) {
+    const name = unknown.name.toString("latin1");
+    throw new DedupeError(
+      "LEFTOVER",
+      `${target.path}/${STORE_NAME}/tmp/${name} was left by a killed run and has no other name`,
+      { hint: "Look at it, move it out or delete it, then run the same command again." },
+    );
+  }
+  if (!items.some(({ verdict }) => verdict === "keep")) return;
+  throw new DedupeError(
+    "UNFINISHED",
+    `a migration to ${target.path} has begun snapshots that are not finished yet`,
+    {
+      hint: "Run the migration again to finish them, or name --forget-unfinished to remove what it has copied.",
+    },
+  );
+}
+
+/** format.json goes last but for the lock: what is left of a store says by which rules its names were made. */
+async function takeAway(detaching: Detaching): Promise<CompactEnding> {
+  const { kernel, options, context, target, opened } = detaching;
+  const { objectsFd, groupsFd } = opened.directories;
+  const { stop } = context;
+  try {
+    for (const [parentFd, kind] of [[objectsFd, "objects"] as const, [groupsFd, "holders"] as const]) {
+      for (const directory of parentFd < 0 ? [] : listOf(kernel, parentFd)) {
+        await nextTurn();
+        if (stop.aborted) return { type: "stopped", reason: stop.reason };
+        if (!isDirectory(kernel, parentFd, directory)) continue;
+        removeCounting(detaching, { parentFd, directory, kind });
+      }
+    }
+    if (options.dryRun) return { type: "finished" };
+    removeRest(kernel, target);
+    check(await kernel.sys.syncfsAsync(target.fd), "syncfs");
+    return { type: "finished" };
+  } catch (error) {
+    if (!isSysError(error)) throw error;
+    return { type: "failed", error };
+  }
+}
+
+function listOf(kernel: Kernel, fd: number): Buffer[] {
+  const { sys, scratch } = kernel;
+  const own = check(sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0), "openat");
+  const listing = new Listing(sys);
+  const names: Buffer[] = [];
+  while (check(listing.read(own), "getdents64") > 0) while (listing.next()) names.push(listing.copyName());
+  sys.close(own);
+  return names;
+}
+
+function isDirectory({ sys, scratch }: Kernel, dirFd: number, name: Buffer): boolean {
+  const stat = new Stat(sys);
+  check(sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+  return stat.isDirectory;
+}
+
+/** In a dry run nothing is removed. */
+function removeCounting(
+  { kernel, options, counts }: Detaching,
+  { parentFd, directory, kind }: { parentFd: number; directory: Buffer; kind: "objects" | "holders" },
+): void {
+  const { sys, scratch } = kernel;
+  const stat = new Stat(sys);
+  const fd = openDirectory(kernel, parentFd, directory);
+  for (const name of listOf(kernel, fd)) {
+    check(sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+    counts[kind]++;
+    if (stat.nlink === 1) counts.freedBytes += stat.blocks * 512;
+    if (!options.dryRun) removeTree(kernel, fd, name);
+  }
+  sys.close(fd);
+  if (!options.dryRun) check(sys.unlinkat(parentFd, scratch.at(directory), AT_REMOVEDIR), "rmdir", directory);
+}
+
+function removeRest(kernel: Kernel, target: Root): void {
+  const { sys, scratch } = kernel;
+  const before = statDescriptor(kernel, target.fd, new Stat(sys)).mtimeNs;
+  const storeFd = openDirectory(kernel, target.fd, STORE_NAME);
+  const last = ["format.json", "lock"];
+  const names = listOf(kernel, storeFd).filter((name) => !last.includes(name.toString("latin1")));
+  for (const name of [...names, ...last.map((each) => Buffer.from(each))]) removeTree(kernel, storeFd, name);
+  sys.close(storeFd);
+  check(sys.unlinkat(target.fd, scratch.text(STORE_NAME), AT_REMOVEDIR), "rmdir", STORE_NAME);
+  putTimeBack(kernel, target, before);
+}

@@ -1,0 +1,279 @@
+import type { CompactOptions } from "../options.ts";
+import {
+  zeroRelinkCounters,
+  type CompactFigures,
+  type CompactStep,
+  type RelinkCounters,
+} from "../report/events.ts";
+import type { Kernel } from "../sys/files.ts";
+import { identifyFilesystem } from "../tree/identity.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import { Compaction } from "../compact/compaction.ts";
+import type { CompactFinding, CompactTold, OwnTask } from "../compact/messages.ts";
+import { CompactState } from "../compact/state.ts";
+import { executeSweep, planSweep, type SweepItem } from "../compact/sweep.ts";
+import type { RelinkRules, StockFiles } from "../relink/messages.ts";
+import { RelinkPool } from "../relink/relink-pool.ts";
+import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
+import type { IndexFigures } from "../../store/store.ts";
+import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
+
+import type { CommandContext } from "./context.ts";
+import { becomeIdle } from "./idle.ts";
+import { openKernel } from "./migrate-run.ts";
+import { openNamed, targetWarnings, type Root } from "./preflight.ts";
+import { freeBytesOf, planRoot, rulesOf } from "./relink-root.ts";
+import { startTimeLimit, tellNames } from "./relink-run.ts";
+
+const PROGRESS_MS = 200;
+
+/** What a compact has found and done so far, beyond what its threads count. */
+type Watch = {
+  step: CompactStep | "look";
+  findings: Record<string, number>;
+  affectedNames: number;
+  failures: number;
+  peakRssAnonBytes: number;
+  index: IndexFigures | undefined;
+};
+
+/** Everything a compact has open. */
+export type CompactRun = {
+  options: CompactOptions;
+  pool: RelinkPool<OwnTask, CompactTold>;
+  compaction: Compaction;
+  watch: Watch;
+  /** As planned (before anything was done), or as done. */
+  figures(what: "planned" | "done"): CompactFigures;
+  /** Carries the sweep out. @returns whether names went */
+  sweep(): boolean;
+  /** Everything durable, and rows of it in the index. */
+  seal(): Promise<void>;
+  /** Ends the threads: nobody else may have the index open. */
+  compactIndex(): Promise<void>;
+  reportProgress(): () => void;
+  startTimeLimit(): NodeJS.Timeout | undefined;
+  close(): Promise<void>;
+};
+
+/** Preflight, lock, what a killed run left, threads; nothing else is changed yet. @throws DedupeError */
+export async function openCompact(options: CompactOptions, context: CommandContext): Promise<CompactRun> {
+  const { kernel, sysModule } = await openKernel(context.sysModule);
+  if (options.priority === "idle") becomeIdle(kernel.sys);
+  const root = openNamed(kernel, options.target, "target");
+  const { reporter, version } = context;
+  const { jobs, dryRun, target } = options;
+  reporter.emit({ type: "start", command: "compact", version, target, jobs, dryRun });
+  for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
+  const opened = await (dryRun ? openToLook : openForCare)(kernel, root, options);
+  for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
+  return startCompact({ kernel, sysModule, options, context, root, opened });
+}
+
+type Parts = {
+  kernel: Kernel;
+  sysModule: string;
+  options: CompactOptions;
+  context: CommandContext;
+  root: Root;
+  opened: CompactTarget;
+};
+
+async function startCompact(parts: Parts): Promise<CompactRun> {
+  const { kernel, sysModule, options, context, root, opened } = parts;
+  const watch: Watch = {
+    ...{ step: "look", findings: {}, affectedNames: 0, failures: 0 },
+    ...{ peakRssAnonBytes: rssAnonBytes(kernel), index: opened.index },
+  };
+  const state = new CompactState((finding) => {
+    tellFinding(context, watch, finding);
+  });
+  const files = openStockFiles(kernel, opened.stockFd, options.jobs);
+  const rules = rulesOf(kernel, root, chosenFor(parts));
+  const setup = { sysModule, rootFd: root.fd, files, rules };
+  const listener = listenerOf(context, { watch, state });
+  const pool = await RelinkPool.start<OwnTask, CompactTold>(options.jobs, setup, listener);
+  await pool.tellAll({ type: "store", store: opened.shared });
+  const compaction = openCompaction(parts, { watch, state, files, pool, rules });
+  const sweeping = planSweeping(parts, watch);
+  return {
+    ...{ options, pool, compaction, watch },
+    figures: (what) => figuresOf({ compaction, state, watch, sweeping: sweeping.items }, what),
+    sweep: sweeping.execute,
+    seal: async () => {
+      await opened.store?.seal();
+      await opened.store?.sync();
+    },
+    compactIndex: async () => {
+      watch.step = "index";
+      await pool.close();
+      watch.index = await opened.store?.compactIndex();
+    },
+    reportProgress: () => reportProgress(parts, { pool, state, compaction, watch }),
+    startTimeLimit: () => startTimeLimit(options, pool.control),
+    close: async () => {
+      await pool.close();
+      compaction.close();
+      closeStockFiles(kernel, files);
+      await opened.close();
+    },
+  };
+}
+
+/** All of the tree, by the rules that the store was made by. */
+function chosenFor({ opened, options: { bwlimitBytes } }: Parts): Parameters<typeof rulesOf>[2] {
+  return { options: { ...opened.policy, ...wholeTree, bwlimitBytes }, filter: undefined };
+}
+
+type Started = {
+  watch: Watch;
+  state: CompactState;
+  files: StockFiles;
+  pool: RelinkPool<OwnTask, CompactTold>;
+  rules: RelinkRules;
+};
+
+function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Started): Compaction {
+  const { kernel, options, context, root, opened } = parts;
+  const memory = kernel.sys.allocate(512);
+  return new Compaction({
+    ...{ kernel, pool, files, rules, state, rootFd: root.fd, stockFd: opened.stockFd },
+    ...{ linkLimit: opened.linkLimit, store: opened.store, steps: new Set(options.steps) },
+    ...{ objectsFd: opened.directories.objectsFd, groupsFd: opened.directories.groupsFd },
+    units: planRoot(kernel, root, chosenFor(parts)).units,
+    trustsDirentIno: identifyFilesystem(kernel.sys, root.fd, root.device, memory).trustsDirentIno,
+    recordsAtOnce: options.timeLimitMs !== undefined,
+    freeBytes: () => freeBytesOf(kernel, root.fd),
+    failed: (failure) => {
+      watch.failures++;
+      context.reporter.emit({ type: "failure", ...failure });
+    },
+    begun: (step) => (watch.step = step),
+    batchDone: (batch, pathOf) => {
+      if (options.verbose) tellNames(context, batch, pathOf);
+    },
+  });
+}
+
+const wholeTree = {
+  minSizeBytes: 1,
+  maxSizeBytes: Number.MAX_SAFE_INTEGER,
+  oneFileSystem: true,
+  snapshotsGlob: undefined,
+};
+
+function listenerOf(
+  { reporter }: CommandContext,
+  { watch, state }: { watch: Watch; state: CompactState },
+): Parameters<typeof RelinkPool.start<OwnTask, CompactTold>>[2] {
+  return {
+    program: new URL("../compact/worker.js", import.meta.url),
+    failures: (failures) => {
+      for (const failure of failures) reporter.emit({ type: "failure", ...failure });
+    },
+    told: (told) => {
+      state.take(told);
+    },
+    met: (path, inode) => {
+      watch.affectedNames++;
+      const object = state.objectOf(inode);
+      reporter.emit({ type: "affected", path, ...(object === undefined ? {} : { object }) });
+    },
+  };
+}
+
+function tellFinding({ reporter }: CommandContext, watch: Watch, finding: CompactFinding): void {
+  const { path, class: name, source, target } = finding;
+  watch.findings[name] = (watch.findings[name] ?? 0) + 1;
+  const values = { ...(source === undefined ? {} : { source }), ...(target === undefined ? {} : { target }) };
+  reporter.emit({ type: "finding", path, class: name, isFinding: true, ...values });
+}
+
+function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch) {
+  const parts = {
+    ...{ kernel, directories: opened.directories, compared: opened.policy.compared },
+    forgetsUnfinished: options.forgetUnfinished,
+  };
+  const items = options.steps.includes("sweep") ? planSweep(parts) : [];
+  for (const { name } of items.filter(({ verdict }) => verdict === "unknown")) {
+    const path = Buffer.concat([Buffer.from(".dedupe/tmp/"), name]);
+    tellFinding(context, watch, { path, class: "leftover" });
+  }
+  return {
+    items,
+    execute: (): boolean => {
+      watch.step = "sweep";
+      return executeSweep(parts, items) > 0;
+    },
+  };
+}
+
+type Counted = { compaction: Compaction; state: CompactState; watch: Watch; sweeping: readonly SweepItem[] };
+
+function figuresOf(
+  { compaction, state, watch, sweeping }: Counted,
+  what: "planned" | "done",
+): CompactFigures {
+  const { counts } = state;
+  const adopt = adoptedBy(compaction.counters);
+  const { unnamed } = compaction;
+  const pruned = {
+    objects: counts.prunedObjects,
+    holders: counts.prunedHolders,
+    freedBytes: counts.prunedBytes,
+  };
+  const unpruned = { ...unnamed, freedBytes: unnamed.bytes };
+  const count = (verdict: SweepItem["verdict"]): number =>
+    sweeping.filter((item) => item.verdict === verdict).length;
+  const { rows = 0, droppedRows = 0, bytesBefore = 0, bytesAfter = 0 } = watch.index ?? {};
+  return {
+    sweep: { leftovers: count("drop"), unfinished: count("keep") },
+    adopt,
+    refile: { objects: what === "planned" ? counts.toRefile : counts.refiled },
+    prune: what === "planned" ? pick(unpruned) : pruned,
+    fold: { siblings: counts.foldedSiblings },
+    index: {
+      unknown: what === "planned" ? compaction.unindexed : counts.indexed,
+      ...{ rows, droppedRows, bytesBefore, bytesAfter },
+    },
+  };
+}
+
+const pick = ({ objects, holders, freedBytes }: CompactFigures["prune"]): CompactFigures["prune"] => ({
+  objects,
+  holders,
+  freedBytes,
+});
+
+/** Those that were merged again were not new. */
+function adoptedBy(passes: readonly RelinkCounters[]): CompactFigures["adopt"] {
+  const sum = (field: keyof RelinkCounters): number => passes.reduce((total, pass) => total + pass[field], 0);
+  const { inodes, bytes } = passes[0] ?? zeroRelinkCounters();
+  return {
+    ...{ inodes, bytes, objects: sum("objects"), linkedNames: sum("linkedNames") },
+    ...{ mergedInodes: sum("mergedInodes"), freedBytes: sum("freedBytes"), siblings: sum("siblings") },
+  };
+}
+
+type Progressing = Pick<CompactRun, "pool" | "compaction" | "watch"> & { state: CompactState };
+
+/** Emits progress until the function it returns is called. */
+function reportProgress({ kernel, context }: Parts, run: Progressing): () => void {
+  const { pool, compaction, watch, state } = run;
+  const started = performance.now();
+  const measure = (): void => {
+    watch.peakRssAnonBytes = Math.max(watch.peakRssAnonBytes, rssAnonBytes(kernel));
+  };
+  const timer = setInterval(() => {
+    measure();
+    const { names, readBytes } = pool.tally.sum();
+    const freedBytes = adoptedBy(compaction.counters).freedBytes + state.counts.prunedBytes;
+    const counters = { names, readBytes, freedBytes, objects: state.counts.objects };
+    const elapsedMs = performance.now() - started;
+    context.reporter.emit({ type: "compact-progress", step: watch.step, counters, elapsedMs });
+  }, PROGRESS_MS);
+  return () => {
+    clearInterval(timer);
+    measure();
+  };
+}

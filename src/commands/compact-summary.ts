@@ -1,0 +1,75 @@
+import { exitCodes, signalExitCodes } from "../exit-codes.ts";
+import type { CompactOptions } from "../options.ts";
+import type { CompactFigures, CompactSummary } from "../report/events.ts";
+import type { StopReason } from "./context.ts";
+
+/** `reason`: a StopReason, or undefined where the time limit was reached. */
+export type CompactEnding =
+  { type: "finished" } | { type: "stopped"; reason: unknown } | { type: "failed"; error: Error };
+
+/** What is known at the end. */
+export type CompactResult = CompactFigures &
+  Pick<
+    CompactSummary,
+    | "names"
+    | "directories"
+    | "objects"
+    | "holders"
+    | "readBytes"
+    | "findings"
+    | "affectedNames"
+    | "failures"
+    | "elapsedMs"
+    | "peakRssAnonBytes"
+  >;
+
+export function summariseCompact(
+  { target, dryRun, steps, detach }: CompactOptions,
+  ending: CompactEnding,
+  result: CompactResult,
+): CompactSummary {
+  const outcome = outcomeOf(ending, result);
+  return {
+    ...result,
+    type: "summary",
+    command: "compact",
+    ...{ outcome, dryRun, target, steps, detached: detach },
+    exitCode: codeOf(outcome, ending),
+    timeLimit: ending.type === "stopped" && ending.reason === undefined,
+    freedBytes: result.adopt.freedBytes + result.prune.freedBytes,
+    ...(ending.type === "failed" ? { error: errorOf(ending.error) } : {}),
+  };
+}
+
+/** A finding is said by the exit code of a run that was stopped by its time limit too. */
+function outcomeOf(
+  { type }: CompactEnding,
+  { findings, failures }: CompactResult,
+): CompactSummary["outcome"] {
+  if (type !== "finished") return type;
+  if (Object.keys(findings).length > 0) return "findings";
+  return failures > 0 ? "partial" : "complete";
+}
+
+function codeOf(outcome: CompactSummary["outcome"], ending: CompactEnding): number {
+  switch (outcome) {
+    case "findings":
+      return exitCodes.findings.code;
+    case "partial":
+      return exitCodes.partial.code;
+    case "complete":
+      return exitCodes.ok.code;
+    case "failed":
+      return exitCodes.failed.code;
+    case "stopped":
+      return ending.type === "stopped" && ending.reason !== undefined
+        ? signalExitCodes[(ending.reason as StopReason).signal]
+        : exitCodes.ok.code;
+  }
+}
+
+function errorOf(error: Error): { code: string; message: string; hint: string } {
+  const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
+  const hint = "Mend the cause and run the same command again: every name leads to the content that it had.";
+  return { code, message: error.message, hint };
+}

@@ -1,0 +1,71 @@
+import type { CompactOptions } from "../options.ts";
+import type { CompactSummary } from "../report/events.ts";
+import { detach } from "./compact-detach.ts";
+import { openCompact, type CompactRun } from "./compact-run.ts";
+import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
+import type { CommandContext } from "./context.ts";
+import { preflightRefusal } from "./preflight.ts";
+
+/**
+ * `dedupe compact`: the periodic care of a store. What is to be done is found out and said first, then done.
+ * @returns the exit code. @throws DedupeError before anything was done
+ */
+export async function compact(options: CompactOptions, context: CommandContext): Promise<number> {
+  if (options.detach) return detach(options, context);
+  const started = performance.now();
+  const run = await openCompact(options, context).catch((error: unknown) => {
+    throw preflightRefusal(error);
+  });
+  let summary: CompactSummary;
+  try {
+    const ending = await care(run, context);
+    summary = summarise(run, ending, performance.now() - started);
+  } finally {
+    await run.close();
+  }
+  context.reporter.emit(summary);
+  return summary.exitCode;
+}
+
+/** Until all is done, a signal comes or the time is over; then everything is made durable. */
+async function care(run: CompactRun, { stop, reporter }: CommandContext): Promise<CompactEnding> {
+  const stopProgress = run.reportProgress();
+  const onStop = (): void => {
+    run.pool.control.stop();
+  };
+  stop.addEventListener("abort", onStop);
+  if (stop.aborted) onStop();
+  const limit = run.startTimeLimit();
+  try {
+    let isWhole = await run.compaction.plan();
+    if (isWhole && run.options.dryRun) isWhole = await run.compaction.foresee();
+    if (isWhole) reporter.emit({ type: "compact-plan", ...run.figures("planned") });
+    if (run.options.dryRun) return endingOf(isWhole, stop);
+    if (isWhole) isWhole = await run.compaction.carryOut(run.sweep());
+    await run.seal();
+    if (isWhole && run.options.steps.includes("index")) await run.compactIndex();
+    return endingOf(isWhole, stop);
+  } catch (error) {
+    return { type: "failed", error: error as Error };
+  } finally {
+    clearTimeout(limit);
+    stop.removeEventListener("abort", onStop);
+    stopProgress();
+  }
+}
+
+function endingOf(isWhole: boolean, { reason }: AbortSignal): CompactEnding {
+  return isWhole ? { type: "finished" } : { type: "stopped", reason };
+}
+
+function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): CompactSummary {
+  const { pool, options, watch, compaction } = run;
+  const { names, directories, readBytes, failures } = pool.tally.sum();
+  const { findings, affectedNames, peakRssAnonBytes } = watch;
+  const { objects, holders } = compaction.inStore;
+  return summariseCompact(options, ending, {
+    ...run.figures(options.dryRun ? "planned" : "done"),
+    ...{ names, directories, objects, holders, readBytes, findings, affectedNames },
+    ...{ failures: failures + watch.failures, elapsedMs, peakRssAnonBytes },
+  });
+}

@@ -1,0 +1,280 @@
+import { DT_DIR, DT_UNKNOWN } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import { zeroRelinkCounters, type CompactStep, type RelinkCounters } from "../report/events.ts";
+import { Listing } from "../tree/listing.ts";
+import { InodeSet } from "../verify/inode-set.ts";
+import type { StockChoice } from "../relink/messages.ts";
+import type { RelinkPool } from "../relink/relink-pool.ts";
+import { Relinking, type RelinkingParts } from "../relink/relinking.ts";
+import { sealMeanwhile } from "../relink/seal-meanwhile.ts";
+import { MOVED, SIBLING, UNINDEXED, UNNAMED, attentionLayout, decisionLayout } from "./attention.ts";
+import type { CompactTold, OwnTask } from "./messages.ts";
+import { RecordList, type Stretch } from "./record-lists.ts";
+import type { CompactState } from "./state.ts";
+
+type Taken =
+  | "kernel"
+  | "files"
+  | "rules"
+  | "rootFd"
+  | "stockFd"
+  | "units"
+  | "linkLimit"
+  | "objectsFd"
+  | "store"
+  | "failed"
+  | "freeBytes"
+  | "batchDone"
+  | "recordsAtOnce";
+export type CompactionParts = Pick<RelinkingParts, Taken> & {
+  pool: RelinkPool<OwnTask, CompactTold>;
+  steps: ReadonlySet<CompactStep>;
+  groupsFd: number;
+  trustsDirentIno: boolean;
+  state: CompactState;
+  /** What is being done now. */
+  begun: (step: CompactStep | "look") => void;
+};
+
+const RECORDS_A_TASK = 256;
+const DIRECTORIES_A_TASK = 4;
+/** With less room than this, what nobody names goes first. */
+const CRAMPED_BYTES = 32 << 20;
+const isFanOut = /^[0-9a-f]{2}$/;
+
+/** Drives a compact: what is to be done is found out first, then done (docs/design.md, "Compacting"; ADR 12). */
+export class Compaction {
+  readonly #parts: CompactionParts;
+  /** Of the new inodes, and of those that are merged again. */
+  readonly counters: RelinkCounters[] = [];
+  #attention: RecordList | undefined;
+  /** Taken down anew once other names went. */
+  #unnamed: RecordList | undefined;
+  #decisions: RecordList | undefined;
+  #adoption: Relinking | undefined;
+  #inStore = { objects: 0, holders: 0 };
+
+  constructor(parts: CompactionParts) {
+    this.#parts = parts;
+  }
+
+  get unnamed() {
+    return this.#attention?.unnamed ?? { objects: 0, holders: 0, bytes: 0 };
+  }
+  get unindexed(): number {
+    return this.#attention?.of(UNINDEXED).count ?? 0;
+  }
+
+  /** As counted when everything was looked at. */
+  get inStore(): { objects: number; holders: number } {
+    return this.#inStore;
+  }
+
+  /** Looks at the store and the names, and changes neither. @returns false: cut short by a stop. @throws RunFailure, SysError */
+  async plan(): Promise<boolean> {
+    const { begun, steps } = this.#parts;
+    begun("look");
+    const scanned = await this.#scan("everything");
+    this.#attention = scanned.list;
+    const { objects, holders } = this.#parts.state.counts;
+    this.#inStore = { objects, holders };
+    if (!scanned.isWhole) return false;
+    if (steps.has("refile") && !(await this.#examine(MOVED))) return false;
+    if (steps.has("fold") && !(await this.#fold("plan"))) return false;
+    return this.#walk();
+  }
+
+  /** In a dry run: what would be read to know it is read. As `plan`. */
+  async foresee(): Promise<boolean> {
+    this.#parts.begun("adopt");
+    if (this.#adoption !== undefined && !(await this.#adoption.heal())) return false;
+    if (!this.#parts.steps.has("index")) return true;
+    return this.#examine(UNINDEXED);
+  }
+
+  /** `swept`: names have gone since the plan. As `plan`. */
+  async carryOut(swept: boolean): Promise<boolean> {
+    const { steps, freeBytes, begun } = this.#parts;
+    if (steps.has("prune") && freeBytes() < CRAMPED_BYTES && !(await this.#prune())) return false;
+    if (!(await this.#move())) return false;
+    if (this.#adoption !== undefined) {
+      begun("adopt");
+      if (!(await this.#adoption.heal())) return false;
+    }
+    if (steps.has("prune")) {
+      if (swept || this.#parts.state.counts.refiled > 0) {
+        const scanned = await this.#scan("links");
+        this.#unnamed = scanned.list;
+        if (!scanned.isWhole) return false;
+      }
+      if (!(await this.#prune())) return false;
+    }
+    if (steps.has("fold") && !(await this.#fold("act"))) return false;
+    if (steps.has("index") && !(await this.#learn())) return false;
+    return this.#mergeAgain();
+  }
+
+  async #scan(looksAt: "everything" | "links"): Promise<{ list: RecordList; isWhole: boolean }> {
+    const { pool, kernel, stockFd, objectsFd, groupsFd, steps, state } = this.#parts;
+    const [objects, groups] = [this.#fanOut("objects", objectsFd), this.#fanOut("groups", groupsFd)];
+    state.counts.objects = 0;
+    state.counts.holders = 0;
+    const prunes = steps.has("prune");
+    const isWhole = await pool.run(
+      (function* (): Generator<OwnTask> {
+        for (const some of inParts(objects))
+          yield { type: "scan", objects: some, groups: [], looksAt, prunes };
+        for (const some of inParts(groups))
+          yield { type: "scan", objects: [], groups: some, looksAt, prunes };
+      })(),
+    );
+    const runs = await pool.collect();
+    return { list: new RecordList(kernel, { stockFd, name: "attention", runs }, attentionLayout), isWhole };
+  }
+
+  #fanOut(parent: "objects" | "groups", fd: number): string[] {
+    const { sys, scratch } = this.#parts.kernel;
+    if (fd < 0) return [];
+    const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
+    const listing = new Listing(sys);
+    const found: string[] = [];
+    while (check(listing.read(own), "getdents64") > 0) {
+      while (listing.next()) {
+        const name = listing.copyName().toString("latin1");
+        if (isFanOut.test(name) && (listing.type === DT_DIR || listing.type === DT_UNKNOWN)) found.push(name);
+        else this.#foreign(`.dedupe/${parent}/${name}`);
+      }
+    }
+    sys.close(own);
+    return found.sort();
+  }
+
+  #foreign(path: string): void {
+    this.#parts.state.take({
+      type: "finding",
+      finding: { path: Buffer.from(path, "latin1"), class: "foreign" },
+    });
+  }
+
+  /** Decides about the records of a kind; decisions of an earlier call are gone. */
+  async #examine(kind: number): Promise<boolean> {
+    const { pool, kernel, stockFd, store, begun } = this.#parts;
+    begun(kind === MOVED ? "refile" : "index");
+    const recordsRows = store !== undefined;
+    const tasks = tasksOf(stretchOf(this.#attention, kind), (range) => ({
+      type: "examine",
+      recordsRows,
+      ...range,
+    }));
+    const isWhole = await sealMeanwhile(store, () => pool.run(tasks));
+    const runs = await pool.collect();
+    this.#decisions?.close();
+    this.#decisions = new RecordList(kernel, { stockFd, name: "decisions", runs }, decisionLayout);
+    return isWhole;
+  }
+
+  /** The names of the snapshots: new inodes are taken down, those of findings told. */
+  async #walk(): Promise<boolean> {
+    const { steps, state } = this.#parts;
+    if (!steps.has("adopt")) return this.#tell();
+    await this.#choose({ takes: "new", again: new InodeSet(), told: state.takeUntold() });
+    this.#adoption = this.#relinking();
+    return this.#adoption.takeStock();
+  }
+
+  /** Which names show content that an object should not have: said before that object is touched. */
+  async #tell(): Promise<boolean> {
+    const { state, pool, units } = this.#parts;
+    if (!state.hasUntold) return true;
+    await this.#choose({ takes: "again", again: new InodeSet(), told: state.takeUntold() });
+    const isWhole = await pool.run(
+      units.map(({ path, type }, unit) => {
+        const at = { unit, path, directory: -1, subdirectories: undefined };
+        return { type: "walk", isLoose: type === "loose", ...at } as const;
+      }),
+    );
+    await pool.collect();
+    return isWhole;
+  }
+
+  async #choose(choice: Pick<StockChoice, "takes" | "told"> & { again: InodeSet }): Promise<void> {
+    const { pool, state, trustsDirentIno } = this.#parts;
+    const sets = { known: state.known.shared, again: choice.again.shared };
+    await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
+  }
+
+  #relinking(): Relinking {
+    const { units } = this.#parts;
+    const counters = zeroRelinkCounters();
+    this.counters.push(counters);
+    const perUnit = {
+      names: new Float64Array(units.length),
+      freedBytes: new Float64Array(units.length),
+    };
+    const more = { openStore: undefined, full: true, counters, perUnit, phase: () => undefined };
+    return new Relinking({ ...this.#parts, ...more });
+  }
+
+  async #move(): Promise<boolean> {
+    const { pool, begun } = this.#parts;
+    if (this.#decisions === undefined || this.#decisions.count === 0) return true;
+    begun("refile");
+    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", ...range })));
+  }
+
+  async #prune(): Promise<boolean> {
+    const { pool, begun } = this.#parts;
+    begun("prune");
+    const stretch = stretchOf(this.#unnamed ?? this.#attention, UNNAMED);
+    return pool.run(tasksOf(stretch, (range) => ({ type: "prune", ...range })));
+  }
+
+  /** One task: the inodes of an object are dealt with together, and few objects have several. */
+  async #fold(how: "plan" | "act"): Promise<boolean> {
+    const { pool, linkLimit, state, begun } = this.#parts;
+    const stretch = stretchOf(this.#attention, SIBLING);
+    state.counts.foldedSiblings = 0;
+    if (stretch.count === 0) return true;
+    begun("fold");
+    return pool.run([{ type: "fold", ...stretch, linkLimit, isDryRun: how === "plan" }]);
+  }
+
+  /** What the index does not know is read; what is not what its name says then gets its true one. */
+  async #learn(): Promise<boolean> {
+    return (await this.#examine(UNINDEXED)) && (await this.#tell()) && (await this.#move());
+  }
+
+  /** What lost its name in the store, because another inode has it, is merged with that one. */
+  async #mergeAgain(): Promise<boolean> {
+    const again = this.#parts.state.takeAgain();
+    if (again === undefined) return true;
+    this.#parts.begun("adopt");
+    await this.#choose({ takes: "again", again, told: [] });
+    const relinking = this.#relinking();
+    try {
+      return await relinking.run();
+    } finally {
+      relinking.close();
+    }
+  }
+
+  close(): void {
+    for (const list of [this.#attention, this.#unnamed, this.#decisions]) list?.close();
+    this.#adoption?.close();
+  }
+}
+
+function stretchOf(list: RecordList | undefined, kind: number): Stretch {
+  return list?.of(kind) ?? { recordsFd: -1, first: 0, count: 0 };
+}
+
+function* inParts(names: readonly string[]): Generator<string[]> {
+  for (let at = 0; at < names.length; at += DIRECTORIES_A_TASK)
+    yield names.slice(at, at + DIRECTORIES_A_TASK);
+}
+
+function* tasksOf(stretch: Stretch, task: (range: Stretch) => OwnTask): Generator<OwnTask> {
+  const end = stretch.first + stretch.count;
+  for (let first = stretch.first; first < end; first += RECORDS_A_TASK)
+    yield task({ recordsFd: stretch.recordsFd, first, count: Math.min(RECORDS_A_TASK, end - first) });
+}

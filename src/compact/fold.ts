@@ -1,0 +1,137 @@
+import { REF_WORDS, type Ref, type StoreSession } from "../../store/store.ts";
+import { onTarget } from "../work/errors.ts";
+import { linkRoom } from "../relink/link-room.ts";
+import { RecordReader } from "../relink/record-file.ts";
+import type { RelinkThread } from "../relink/relink-thread.ts";
+import { ATTENTION_WORDS, INO_HIGH, INO_LOW, REF } from "./attention.ts";
+import { isRemembered, rememberObject } from "./memory.ts";
+import type { OwnTask } from "./messages.ts";
+import { objectPath } from "./object-path.ts";
+import type { Teller } from "./teller.ts";
+
+/** An inode of an object, by its number; `links` is its link count, the store's name included. */
+export type Sibling = { number: number; links: number; inoHigh: number; inoLow: number };
+
+/** Of a reference: what all siblings share. */
+const OBJECT_WORDS = REF_WORDS - 1;
+
+/**
+ * Makes siblings one inode again where their names fit: all but the largest lose their names in the store, so that
+ * those in the snapshots are led to the largest as those of any new inode. Numbers that are left follow each other.
+ */
+export class Folder {
+  readonly #thread: RelinkThread;
+  readonly #session: StoreSession;
+  readonly #teller: Teller;
+  readonly #to: Ref;
+
+  constructor(thread: RelinkThread, session: StoreSession, parts: { teller: Teller; to: Ref }) {
+    this.#thread = thread;
+    this.#session = session;
+    this.#teller = parts.teller;
+    this.#to = parts.to;
+  }
+
+  /** The records of an object follow each other, and all are in one task. @throws RunFailure, Stopped */
+  run(task: OwnTask & { type: "fold" }): void {
+    const records = new RecordReader(this.#thread.sys, task.recordsFd, ATTENTION_WORDS);
+    const end = task.first + task.count;
+    for (let index = task.first; index < end;) {
+      this.#thread.checkStop();
+      const first = records.at(index).slice();
+      let after = index + 1;
+      while (after < end && isSameObject(records.at(after), first)) after++;
+      const members = Array.from({ length: after - index }, (_, at) => records.at(index + at).slice());
+      this.#thread.ref.copyFrom(first, REF);
+      this.#thread.attempt(
+        () => objectPath(this.#thread.ref),
+        () => {
+          this.#object(first, members, task);
+        },
+      );
+      index = after;
+    }
+    this.#teller.flush();
+  }
+
+  #object(
+    first: Uint32Array,
+    members: Uint32Array[],
+    { linkLimit, isDryRun }: OwnTask & { type: "fold" },
+  ): void {
+    const siblings = members.flatMap((member) => this.#look(member));
+    const { kept, dropped } = chooseSiblings(
+      siblings,
+      this.#thread.rules.merge === "all" ? linkLimit : undefined,
+    );
+    this.#teller.counts.foldedSiblings += dropped.length;
+    if (isDryRun) return;
+    for (const sibling of dropped) {
+      this.#refOf(first, sibling.number);
+      this.#session.discard(this.#thread.ref);
+      const isTwice = kept.some((each) => isSameInode(each, sibling));
+      if (!isTwice) this.#teller.again(sibling.inoLow, sibling.inoHigh);
+    }
+    this.#renumber(first, kept);
+  }
+
+  /** What is there still. An inode without other names is for the next prune. */
+  #look(member: Uint32Array): Sibling[] {
+    const { ref, stat } = this.#thread;
+    ref.copyFrom(member, REF);
+    if (this.#session.stat(ref, stat) < 0) return [];
+    const { inoHigh, inoLow, nlink } = stat;
+    if (inoHigh !== member[INO_HIGH] || inoLow !== member[INO_LOW]) return [];
+    return [{ number: ref.sibling, links: nlink, inoHigh, inoLow }];
+  }
+
+  #refOf(first: Uint32Array, number: number): void {
+    this.#thread.ref.copyFrom(first, REF).sibling = number;
+  }
+
+  /** 0, 1, 2 …: whoever looks for an inode with room stops at the first number that is not there. */
+  #renumber(first: Uint32Array, kept: readonly Sibling[]): void {
+    kept.forEach((sibling, number) => {
+      if (sibling.number === number) return;
+      this.#refOf(first, sibling.number);
+      this.#to.copyFrom(first, REF).sibling = number;
+      const { ref, stat } = this.#thread;
+      onTarget(this.#session.stat(ref, stat), "statx");
+      const isKnown = isRemembered(this.#session, ref, stat);
+      onTarget(this.#session.move(ref, this.#to), "renameat2");
+      if (isKnown) rememberObject(this.#thread, this.#session, this.#to);
+    });
+  }
+}
+
+/**
+ * Which siblings stay, by number, and which are to give way to them. `linkLimit` 0: there is none; undefined: they are
+ * kept apart for another reason. Room is left as a relink leaves it, so that none has to be opened again.
+ */
+export function chooseSiblings(
+  siblings: readonly Sibling[],
+  linkLimit: number | undefined,
+): { kept: Sibling[]; dropped: Sibling[] } {
+  const kept: (Sibling & { total: number })[] = [];
+  const dropped: Sibling[] = [];
+  const byLinks = [...siblings].sort((a, b) => b.links - a.links || a.number - b.number);
+  const moved = byLinks.slice(1).reduce((sum, { links }) => sum + links - 1, 0);
+  const room = linkLimit === undefined ? 0 : linkLimit === 0 ? Infinity : linkRoom(linkLimit, moved);
+  for (const sibling of byLinks) {
+    const names = sibling.links - 1;
+    const into = kept.find((each) => isSameInode(each, sibling) || (names > 0 && each.total + names <= room));
+    if (into === undefined) kept.push({ ...sibling, total: sibling.links });
+    else {
+      into.total += isSameInode(into, sibling) ? 0 : names;
+      dropped.push(sibling);
+    }
+  }
+  return { kept: kept.sort((a, b) => a.number - b.number), dropped };
+}
+
+const isSameInode = (a: Sibling, b: Sibling): boolean => a.inoLow === b.inoLow && a.inoHigh === b.inoHigh;
+
+function isSameObject(a: Uint32Array, b: Uint32Array): boolean {
+  for (let at = REF; at < REF + OBJECT_WORDS; at++) if (a[at] !== b[at]) return false;
+  return true;
+}

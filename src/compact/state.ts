@@ -1,0 +1,68 @@
+import { InodeSet } from "../verify/inode-set.ts";
+import { zeroWorkCounts, type CompactFinding, type CompactTold, type WorkCounts } from "./messages.ts";
+
+/** What threads have told so far. */
+export class CompactState {
+  readonly counts: WorkCounts = zeroWorkCounts();
+  /** Inodes with a name in the store. */
+  readonly known = new InodeSet();
+  /** Inodes that lost theirs, and are to be merged with their equals. */
+  #again = new InodeSet();
+  #againCount = 0;
+  /** Inodes ("high:low") with other content than their object said -> that object's path. */
+  #untold = new Map<string, Buffer>();
+  readonly #told = new Map<string, Buffer>();
+  readonly #found: (finding: CompactFinding) => void;
+
+  constructor(found: (finding: CompactFinding) => void) {
+    this.#found = found;
+  }
+
+  take(told: CompactTold): void {
+    switch (told.type) {
+      case "inodes":
+        this.#addInodes(told.inodes, told.set === "known" ? this.known : this.#again);
+        if (told.set === "again") this.#againCount += told.inodes.length / 2;
+        return;
+      case "finding":
+        this.#take({ ...told.finding, path: Buffer.from(told.finding.path) });
+        return;
+      case "counts":
+        for (const field of Object.keys(told.counts) as (keyof WorkCounts)[])
+          this.counts[field] += told.counts[field];
+    }
+  }
+
+  #addInodes(inodes: Uint32Array, set: InodeSet): void {
+    for (let at = 0; at < inodes.length; at += 2) set.add(inodes[at] as number, inodes[at + 1] as number);
+  }
+
+  #take(finding: CompactFinding): void {
+    if (finding.inode !== undefined) this.#untold.set(finding.inode, finding.path);
+    this.#found(finding);
+  }
+
+  /** The inodes whose names are to be told next. */
+  takeUntold(): string[] {
+    const inodes = [...this.#untold.keys()];
+    for (const [inode, path] of this.#untold) this.#told.set(inode, path);
+    this.#untold = new Map();
+    return inodes;
+  }
+  get hasUntold(): boolean {
+    return this.#untold.size > 0;
+  }
+  /** Of which object the inode had other content. */
+  objectOf(inode: string): Buffer | undefined {
+    return this.#told.get(inode);
+  }
+
+  /** The inodes to be merged next; undefined for none. */
+  takeAgain(): InodeSet | undefined {
+    if (this.#againCount === 0) return undefined;
+    const taken = this.#again;
+    this.#again = new InodeSet();
+    this.#againCount = 0;
+    return taken;
+  }
+}

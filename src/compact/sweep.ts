@@ -1,0 +1,116 @@
+import { AT_SYMLINK_NOFOLLOW, DT_DIR, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { check } from "../sys/errors.ts";
+import { openQuietly, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { ContentMover, Ref } from "../../store/store.ts";
+import { XattrCalls } from "../tree/attributes.ts";
+import { Listing } from "../tree/listing.ts";
+import { removeTree } from "../tree/remove.ts";
+import type { RelinkRules } from "../relink/messages.ts";
+import { variantOfStat } from "../relink/variant.ts";
+
+export type SweepParts = {
+  kernel: Kernel;
+  directories: { tmpFd: number; stagingFd: number; logFd: number; objectsFd: number };
+  compared: RelinkRules["compared"];
+  /** Staged snapshots go too. */
+  forgetsUnfinished: boolean;
+};
+
+/** "drop": it goes. "keep": a migration goes on with it. "unknown": the last name of a file that nothing explains. */
+type Verdict = "drop" | "keep" | "unknown";
+export type SweepItem = { folder: "tmp" | "staging" | "log"; name: Buffer; verdict: Verdict };
+
+/** What a run makes and removes again: probes, scratch files, a file that replaces another. */
+const ownNames =
+  /^(?:probe|link-probe\.\d|exchange-probe\.\d|verified|(?:heap|sort|actions)\.\d+|directories|candidates|places|inodes|chosen|members|classes|attention|decisions)$/;
+const stagedSnapshot = /^s[0-9a-f]{32}$/;
+const halfWritten = /\.new$/;
+
+/** What dead runs left, and what is to become of it; nothing is changed. @throws SysError */
+export function planSweep(parts: SweepParts): SweepItem[] {
+  const { kernel, directories, forgetsUnfinished } = parts;
+  const tmp = list(kernel, directories.tmpFd).map(({ name, type }): SweepItem => ({
+    folder: "tmp",
+    name,
+    verdict: judgeTemporary(parts, name, type),
+  }));
+  const staging = list(kernel, directories.stagingFd).map(({ name }): SweepItem => {
+    const isWanted = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
+    return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
+  });
+  const log = list(kernel, directories.logFd)
+    .filter(({ name, type }) => type !== DT_DIR && halfWritten.test(name.toString("latin1")))
+    .map(({ name }): SweepItem => ({ folder: "log", name, verdict: "drop" }));
+  return [...tmp, ...staging, ...log];
+}
+
+/** @returns how many names went. @throws SysError */
+export function executeSweep({ kernel, directories }: SweepParts, items: readonly SweepItem[]): number {
+  const dropped = items.filter(({ verdict }) => verdict === "drop");
+  if (dropped.length === 0) return 0;
+  // What stands in for a last name must be on the disk before that goes.
+  check(kernel.sys.syncfs(directories.tmpFd), "syncfs");
+  const fds = { tmp: directories.tmpFd, staging: directories.stagingFd, log: directories.logFd };
+  return dropped.reduce((sum, { folder, name }) => sum + removeTree(kernel, fds[folder], name), 0);
+}
+
+function list({ sys, scratch }: Kernel, fd: number): { name: Buffer; type: number }[] {
+  if (fd < 0) return [];
+  const own = check(sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0), "openat");
+  const listing = new Listing(sys);
+  const found: { name: Buffer; type: number }[] = [];
+  try {
+    while (check(listing.read(own), "getdents64") > 0)
+      while (listing.next()) found.push({ name: listing.copyName(), type: listing.type });
+  } finally {
+    sys.close(own);
+  }
+  return found.sort((a, b) => a.name.compare(b.name));
+}
+
+/** A name in tmp/ may be the last one of a file that was replaced: it goes where nothing is lost with it. */
+function judgeTemporary(parts: SweepParts, name: Buffer, type: number): Verdict {
+  const { sys, scratch } = parts.kernel;
+  if (type === DT_DIR) return "unknown";
+  const stat = new Stat(sys);
+  const at = scratch.at(name);
+  check(sys.statx(parts.directories.tmpFd, at, AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+  if (stat.nlink > 1 || (stat.isRegular && stat.sizeBytes === 0)) return "drop";
+  if (ownNames.test(name.toString("latin1"))) return "drop";
+  return stat.isRegular && hasTwin(parts, name, stat) ? "drop" : "unknown";
+}
+
+/** Whether another inode with this content and these attributes is in the store, and hashes to its name. */
+function hasTwin({ kernel, directories, compared }: SweepParts, name: Buffer, stat: Stat): boolean {
+  const { sys, scratch } = kernel;
+  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+  const content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
+  const fd = openQuietly(sys, directories.tmpFd, scratch.at(name), flags);
+  if (fd < 0) return false;
+  try {
+    const digest = content.hash(fd, stat.sizeBytes);
+    if (digest === undefined) return false;
+    const xattrs = new XattrCalls(sys, scratch);
+    const variant = variantOfStat(stat, compared, () => xattrs.read({ fd }));
+    const ref = new Ref(sys).setObject(Buffer.from(digest), variant, undefined);
+    return isSound(kernel, directories.objectsFd, { ref, content, sizeBytes: stat.sizeBytes });
+  } finally {
+    sys.close(fd);
+  }
+}
+
+function isSound(
+  { sys }: Kernel,
+  objectsFd: number,
+  { ref, content, sizeBytes }: { ref: Ref; content: ContentMover; sizeBytes: number },
+): boolean {
+  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+  const fd = openQuietly(sys, objectsFd, ref.format(), flags);
+  if (fd < 0) return false;
+  try {
+    return content.hash(fd, sizeBytes)?.equals(ref.digest) ?? false;
+  } finally {
+    sys.close(fd);
+  }
+}

@@ -1,0 +1,96 @@
+/** The options of `dedupe compact`: the table for the parser and the help, and what was typed -> the validated type. */
+import { availableParallelism } from "node:os";
+import { usageError } from "../errors.ts";
+import type { CompactOptions } from "../options.ts";
+import type { TypedOption } from "./migrate.ts";
+import { longName, maxJobs, output, running, type OptionSpec } from "./migrate-specs.ts";
+import { given, parseDuration } from "./values.ts";
+
+/** In the order in which reports name them. */
+const steps = ["sweep", "adopt", "refile", "prune", "fold", "index"] as const;
+
+const care: OptionSpec<CompactOptions>[] = [
+  {
+    flags: "--steps <list>",
+    help: `only these of ${steps.join(",")} (default: all)`,
+    group: "Care:",
+    apply: (options, value) => (options.steps = parseSteps(value)),
+  },
+  {
+    flags: "--forget-unfinished",
+    help: "remove also what a migration has begun and would go on with",
+    group: "Care:",
+    apply: (options) => (options.forgetUnfinished = true),
+  },
+  {
+    flags: "--detach",
+    help: "take the store away and leave the snapshots as they are",
+    group: "Care:",
+    apply: (options) => (options.detach = true),
+  },
+];
+
+const own: OptionSpec<CompactOptions>[] = [
+  {
+    flags: "--time-limit <time>",
+    help: "stop at a safe point after this time, such as 90s, 30m or 2h; the next run goes on",
+    group: "Running:",
+    apply: (options, value) => (options.timeLimitMs = parseDuration(value, "--time-limit")),
+  },
+  {
+    flags: "--priority <idle|normal>",
+    help: "let all other work on the machine go first (idle, the default), or not",
+    group: "Running:",
+    apply: (options, value) => (options.priority = parsePriority(value)),
+  },
+];
+
+export const compactOptionSpecs: readonly OptionSpec<CompactOptions>[] = [
+  ...care,
+  ...running,
+  ...own,
+  ...output,
+];
+
+function parseSteps(text: string): CompactOptions["steps"] {
+  const wanted = text.split(",").map((name) => name.trim());
+  const unknown = wanted.find((name) => !steps.some((step) => step === name));
+  if (unknown !== undefined)
+    throw usageError(`--steps takes some of ${steps.join(", ")}, separated by commas, not '${unknown}'`);
+  return steps.filter((step) => wanted.includes(step));
+}
+
+function parsePriority(text: string): CompactOptions["priority"] {
+  if (text === "idle" || text === "normal") return text;
+  throw usageError(`--priority takes idle or normal, not '${text}'`);
+}
+
+export function compactOptions(typed: readonly TypedOption[], target: string): CompactOptions {
+  const options: CompactOptions = {
+    command: "compact",
+    target: given(target, "<target>"),
+    dryRun: false,
+    steps: [...steps],
+    detach: false,
+    forgetUnfinished: false,
+    priority: "idle",
+    indexDir: undefined,
+    jobs: Math.min(maxJobs, availableParallelism()),
+    bwlimitBytes: undefined,
+    timeLimitMs: undefined,
+    json: false,
+    progress: "auto",
+    quiet: false,
+    verbose: false,
+    logFile: undefined,
+  };
+  for (const { name, value } of typed) {
+    const spec = compactOptionSpecs.find(({ flags }) => longName(flags) === name);
+    if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
+    spec.apply(options, value);
+  }
+  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  if (options.detach && typed.some(({ name }) => name === "steps"))
+    throw usageError("--detach and --steps contradict each other: the whole store goes");
+  return options;
+}

@@ -1,0 +1,99 @@
+import { check, errno } from "../../src/sys/errors.ts";
+import { O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
+import { openRoot, statDescriptor, type Kernel } from "../../src/sys/files.ts";
+import { Stat } from "../../src/sys/stat.ts";
+import type { Index, IndexRow } from "./index.ts";
+
+const FILE = "data.mdb";
+/** Beside the index until it is whole; a killed run leaves it, and the next one begins it anew. */
+export const NEW_FILE = "data.mdb.new";
+const NEW_LOCK = "data.mdb.new-lock";
+const BATCH = 8192;
+/** An index is rewritten where it takes half as much again as its rows need, and this. */
+const SLACK_BYTES = 256 << 10;
+
+/** Rows of all kinds, those that went, and what the file took and takes. */
+export type IndexFigures = {
+  rows: number;
+  droppedRows: number;
+  bytesBefore: number;
+  bytesAfter: number;
+  isRewritten: boolean;
+};
+
+/** What would be left of the index, and whether it is worth a rewrite. */
+export function weighIndex(
+  kernel: Kernel,
+  directory: string,
+  { index, isKept }: { index: Index; isKept: (row: IndexRow) => boolean },
+): IndexFigures {
+  let rows = 0;
+  let droppedRows = 0;
+  for (const row of index.rows()) {
+    rows++;
+    if (!isKept(row)) droppedRows++;
+  }
+  const bytes = sizeOf(kernel, directory);
+  const isRewritten = droppedRows > 0 || bytes > index.usedBytes * 1.5 + SLACK_BYTES;
+  return { rows, droppedRows, bytesBefore: bytes, bytesAfter: bytes, isRewritten };
+}
+
+/**
+ * Writes the rows that are kept into a new file and renames it over the old one, which the caller closes in `close`:
+ * whoever dies at any moment leaves an index that is whole. @throws SysError
+ */
+export async function rewriteIndex(
+  kernel: Kernel,
+  directory: string,
+  parts: {
+    index: Index;
+    isKept: (row: IndexRow) => boolean;
+    openNew: (path: string) => Index;
+    close: () => Promise<void>;
+  },
+): Promise<number> {
+  const { sys, scratch } = kernel;
+  const dirFd = openRoot(kernel, directory);
+  try {
+    for (const name of [NEW_FILE, NEW_LOCK]) sys.unlinkat(dirFd, scratch.text(name), 0);
+    const fresh = parts.openNew(`${directory}/${NEW_FILE}`);
+    copyRows(parts, fresh);
+    await fresh.close();
+    const fd = check(sys.openat(dirFd, scratch.text(NEW_FILE), O_RDONLY | O_CLOEXEC, 0), "openat", NEW_FILE);
+    check(sys.fsync(fd), "fsync", NEW_FILE);
+    sys.close(fd);
+    await parts.close();
+    check(sys.renameat2(dirFd, scratch.text(NEW_FILE), dirFd, scratch.text(FILE), 0), "renameat2", FILE);
+    for (const name of [NEW_LOCK, "lock.mdb"]) sys.unlinkat(dirFd, scratch.text(name), 0);
+    check(sys.fsync(dirFd), "fsync", FILE);
+    return sizeOf(kernel, directory);
+  } finally {
+    sys.close(dirFd);
+  }
+}
+
+function copyRows(
+  { index, isKept }: { index: Index; isKept: (row: IndexRow) => boolean },
+  fresh: Index,
+): void {
+  let held: IndexRow[] = [];
+  for (const row of index.rows()) {
+    if (!isKept(row)) continue;
+    held.push({ ...row, key: Buffer.from(row.key), value: Buffer.from(row.value) });
+    if (held.length < BATCH) continue;
+    fresh.put(held);
+    held = [];
+  }
+  fresh.put(held);
+}
+
+function sizeOf(kernel: Kernel, directory: string): number {
+  const { sys, scratch } = kernel;
+  const fd = sys.openat(-100, scratch.text(`${directory}/${FILE}`), O_RDONLY | O_CLOEXEC, 0);
+  if (fd === -errno.ENOENT) return 0;
+  try {
+    return statDescriptor(kernel, check(fd, "openat", FILE), new Stat(sys)).sizeBytes;
+  } finally {
+    if (fd >= 0) sys.close(fd);
+  }
+}

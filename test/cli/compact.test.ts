@@ -1,0 +1,347 @@
+import { execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { compact, compactWell, isEmptyFolder, mismatches, objectsOf } from "../support/compact.ts";
+import { dedupe, dedupeScript, makeWorkplace, migrate, type Workplace } from "../support/dedupe.ts";
+import { manifest } from "../support/oracle.ts";
+import { makeSmallRoot } from "../support/small-root.ts";
+import { verify } from "../support/verify.ts";
+
+let work: Workplace;
+beforeAll(() => {
+  work = makeWorkplace(2 ** 30);
+});
+afterAll(() => work.close());
+
+/** A fresh target, migrated from the small root. */
+function makeTarget(...options: string[]): string {
+  const folder = mkdtempSync(join(work.path, "compact-"));
+  const [source, target] = [join(folder, "source"), join(folder, "target")];
+  makeSmallRoot(source, "monday");
+  mkdirSync(target);
+  const run = migrate(source, target, ...options);
+  if (run.code !== 0) throw new Error(run.err);
+  return target;
+}
+
+const inode = (path: string): number => lstatSync(path).ino;
+/** All of the snapshots but access times, which the oracle itself moves. */
+const snapshotsOf = (target: string) =>
+  manifest(target)
+    .filter(({ path }) => !path.startsWith(".dedupe"))
+    .map(({ atimeNs: _atime, ...entry }) => entry);
+const findings = (run: { events: readonly { type: string }[] }) =>
+  run.events.filter(({ type }) => type === "finding");
+
+describe("compact on a store that is as it should be", () => {
+  it("plans nothing, changes nothing, and leaves times of directories alone", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const before = snapshotsOf(target);
+    const { summary, events } = compactWell(target);
+    expect(snapshotsOf(target)).toEqual(before);
+    expect(mismatches(target)).toEqual([]);
+    const plan = events.find(({ type }) => type === "compact-plan");
+    expect(plan).toMatchObject({
+      sweep: { leftovers: 0 },
+      adopt: { inodes: 0 },
+      refile: { objects: 0 },
+      prune: { objects: 0, holders: 0 },
+      fold: { siblings: 0 },
+      index: { unknown: 0 },
+    });
+    expect(summary).toMatchObject({ outcome: "complete", readBytes: 0, freedBytes: 0 });
+    expect(summary.index.bytesAfter).toBe(summary.index.bytesBefore);
+  });
+
+  it("says by --dry-run what the run then does, and changes nothing itself", () => {
+    const target = makeTarget();
+    rmSync(join(target, "daily.1"), { recursive: true });
+    chmodSync(join(target, "daily.0/large"), 0o600);
+    execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    const before = snapshotsOf(target);
+    const dry = compactWell(target, "--dry-run").summary;
+    expect(snapshotsOf(target)).toEqual(before);
+    const { summary } = compactWell(target);
+    for (const step of ["sweep", "adopt", "refile", "prune", "fold"] as const)
+      expect([step, dry[step]]).toEqual([step, summary[step]]);
+    expect(dry.index.unknown).toBe(summary.index.unknown);
+    expect(dry.freedBytes).toBe(summary.freedBytes);
+    expect(mismatches(target)).toEqual([]);
+  });
+});
+
+describe("sweep", () => {
+  it("removes what dead runs left, but for the last name of a file", () => {
+    const target = makeTarget();
+    const tmp = join(target, ".dedupe/tmp");
+    linkSync(join(target, "daily.0/twin"), join(tmp, "relink.3"));
+    execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(tmp, "relink.4")]);
+    writeFileSync(join(tmp, "relink.5"), "nowhere else\n");
+    mkdirSync(join(target, ".dedupe/staging/u17"));
+    writeFileSync(join(target, ".dedupe/staging/u17/old"), "replaced\n");
+    const run = compact(target);
+    expect(run.code).toBe(4);
+    expect(readdirSync(tmp)).toEqual(["relink.5"]);
+    expect(findings(run)).toMatchObject([{ class: "leftover", path: ".dedupe/tmp/relink.5" }]);
+    expect(isEmptyFolder(join(target, ".dedupe/staging"))).toBe(true);
+    expect(run.summary.sweep).toEqual({ leftovers: 3, unfinished: 0 });
+  });
+
+  it("keeps what a migration goes on with, and what it names, unless that is to be forgotten", () => {
+    const target = makeTarget();
+    const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");
+    mkdirSync(staged);
+    linkSync(join(target, "daily.0/docs/edited"), join(staged, "edited"));
+    rmSync(join(target, "daily.0/docs/edited"));
+    const kept = compactWell(target).summary;
+    expect(kept).toMatchObject({ sweep: { leftovers: 0, unfinished: 1 }, prune: { objects: 0 } });
+    expect(readFileSync(join(staged, "edited"), "utf8")).toBe("tuesday\n");
+    const forgotten = compactWell(target, "--forget-unfinished").summary;
+    expect(forgotten).toMatchObject({ sweep: { leftovers: 1, unfinished: 0 }, prune: { objects: 1 } });
+    expect(mismatches(target)).toEqual([]);
+  });
+});
+
+describe("adopt", () => {
+  it("takes in what other tools wrote and merges it with its equals, without reading what is known", () => {
+    const target = makeTarget();
+    compactWell(target);
+    execFileSync("cp", ["-al", join(target, "daily.0"), join(target, "daily.2")]);
+    execFileSync("cp", ["-p", join(target, "daily.0/docs/kept"), join(target, "daily.2/copy")]);
+    writeFileSync(join(target, "daily.2/new"), "only here\n");
+    linkSync(join(target, "daily.2/new"), join(target, "daily.2/new too"));
+    const { summary } = compactWell(target);
+    expect(inode(join(target, "daily.2/copy"))).toBe(inode(join(target, "daily.0/docs/kept")));
+    expect(inode(join(target, "daily.2/new"))).toBe(inode(join(target, "daily.2/new too")));
+    expect(summary.adopt).toMatchObject({ inodes: 2, linkedNames: 1, mergedInodes: 1 });
+    expect(summary.readBytes).toBe(statSync(join(target, "daily.0/docs/kept")).size + 10);
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+
+  it("keeps equals apart in a store of --merge none, and gives each its own name", () => {
+    const target = makeTarget("--merge", "none");
+    execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    const before = objectsOf(target).size;
+    compactWell(target);
+    expect(objectsOf(target).size).toBe(before + 1);
+    expect(inode(join(target, "daily.0/third"))).not.toBe(inode(join(target, "daily.0/twin")));
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+
+  it("links nothing to an object whose content was changed in place with its time put back", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const path = join(target, "daily.0/docs/edited");
+    const { mtime, atime } = statSync(path);
+    execFileSync("cp", ["-p", path, join(target, "daily.0/true copy")]);
+    writeFileSync(path, "Tuesday, twice as long\n");
+    utimesSync(path, atime, mtime);
+    const run = compact(target);
+    expect(run.code).toBe(4);
+    expect(readFileSync(join(target, "daily.0/true copy"), "utf8")).toBe("tuesday\n");
+    expect(readFileSync(path, "utf8")).toBe("Tuesday, twice as long\n");
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+});
+
+describe("refile", () => {
+  it("names an object by its new attributes, without reading it where size and time are the same", () => {
+    const target = makeTarget();
+    compactWell(target);
+    chmodSync(join(target, "daily.0/large"), 0o640);
+    const { summary } = compactWell(target);
+    expect(summary).toMatchObject({ refile: { objects: 1 }, readBytes: 0, index: { unknown: 0 } });
+    expect(verify([target]).code).toBe(0);
+    expect(compactWell(target).summary).toMatchObject({ refile: { objects: 0 }, readBytes: 0 });
+  });
+
+  it("reads what was touched, and finds nothing where the content is the same", () => {
+    const target = makeTarget();
+    compactWell(target);
+    utimesSync(join(target, "daily.0/large"), 1, 1_650_000_000);
+    const { summary } = compactWell(target);
+    expect(summary).toMatchObject({ refile: { objects: 1 }, readBytes: 1_300_000, findings: {} });
+    expect(verify([target]).code).toBe(0);
+  });
+
+  it("merges an object that became what another one is", () => {
+    const target = makeTarget();
+    const [one, two] = ["daily.0/a", "daily.0/b"].map((name) => join(target, name)) as [string, string];
+    writeFileSync(one, "the same\n", { mode: 0o644 });
+    execFileSync("cp", ["-p", one, two]);
+    chmodSync(two, 0o600);
+    compactWell(target);
+    expect(inode(one)).not.toBe(inode(two));
+    chmodSync(two, 0o644);
+    expect(compactWell(target).summary).toMatchObject({ refile: { objects: 1 }, adopt: { mergedInodes: 1 } });
+    expect(inode(one)).toBe(inode(two));
+    expect(mismatches(target)).toEqual([]);
+  });
+
+  it("finds an edit in place, lists every name that shows it, and names the object by what it is now", () => {
+    const target = makeTarget();
+    compactWell(target);
+    appendFileSync(join(target, "daily.0/docs/kept"), "written into\n");
+    truncateSync(join(target, "daily.0/docs/edited"), 0);
+    const run = compact(target);
+    expect(run.code).toBe(4);
+    expect(run.summary).toMatchObject({ outcome: "findings", findings: { content: 2 }, affectedNames: 3 });
+    const affected = run.events.filter(({ type }) => type === "affected").map(({ path }) => path);
+    expect(affected.sort()).toEqual(["daily.0/docs/edited", "daily.0/docs/kept", "daily.1/docs/kept"]);
+    expect(verify([target]).code).toBe(0);
+    expect(mismatches(target)).toEqual([]);
+    expect(compactWell(target).summary.findings).toEqual({});
+  });
+});
+
+describe("prune", () => {
+  it("lets go of what no name is left of, and of nothing that has one outside the target", () => {
+    const target = makeTarget();
+    const outside = join(target, "../outside");
+    linkSync(join(target, "daily.0/docs/edited"), outside);
+    const before = objectsOf(target).size;
+    for (const day of ["daily.0", "daily.1"]) rmSync(join(target, day), { recursive: true });
+    const { summary } = compactWell(target);
+    expect(summary.prune.objects).toBe(before - objectsOf(target).size);
+    expect(summary.prune.freedBytes).toBeGreaterThan(1_300_000);
+    expect(summary.prune.holders).toBe(3);
+    expect(readFileSync(outside, "utf8")).toBe("tuesday\n");
+    const left = mismatches(target);
+    expect(left).toHaveLength(1);
+    rmSync(outside);
+    compactWell(target);
+    expect(mismatches(target)).toEqual([]);
+  });
+
+  it("does only the steps that it is told to", () => {
+    const target = makeTarget();
+    compactWell(target);
+    rmSync(join(target, "daily.0/large"));
+    rmSync(join(target, "daily.1/large"));
+    writeFileSync(join(target, "daily.0/new"), "new\n");
+    const adopted = compactWell(target, "--steps", "adopt").summary;
+    expect(adopted).toMatchObject({ prune: { objects: 0 }, adopt: { inodes: 1 }, steps: ["adopt"] });
+    expect(compactWell(target, "--steps", "prune").summary).toMatchObject({ prune: { objects: 1 } });
+    expect(mismatches(target)).toEqual([]);
+  });
+});
+
+describe("index", () => {
+  it.each(["missing", "garbage"])("makes a %s index anew without being asked", (what) => {
+    const target = makeTarget();
+    const file = join(target, ".dedupe/index/data.mdb");
+    rmSync(file);
+    if (what === "garbage") writeFileSync(file, Buffer.alloc(65_536, "no index of this machine"));
+    const objects = objectsOf(target).size;
+    expect(compactWell(target).summary.index.unknown).toBe(objects);
+    expect(compactWell(target).summary).toMatchObject({ index: { unknown: 0 }, readBytes: 0 });
+  });
+
+  it("drops rows of what is gone, and gives the file its size", () => {
+    const target = makeTarget();
+    compactWell(target);
+    for (const day of ["daily.0", "daily.1", "other"]) rmSync(join(target, day), { recursive: true });
+    const { index } = compactWell(target).summary;
+    expect(index.droppedRows).toBeGreaterThan(10);
+    const next = compactWell(target).summary.index;
+    expect(next.rows).toBe(index.rows - index.droppedRows);
+    expect(next.droppedRows).toBe(0);
+    expect(readdirSync(join(target, ".dedupe/index")).filter((name) => name.includes("new"))).toEqual([]);
+  });
+});
+
+describe("what compact refuses or leaves alone", () => {
+  it("refuses a target without a store, and one that is locked", () => {
+    const folder = mkdtempSync(join(work.path, "none-"));
+    expect(dedupe(["compact", folder])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("no store") as string,
+    });
+    const target = makeTarget();
+    const lock = join(target, ".dedupe/lock");
+    const script = `"$1" "$2" compact "$3" >/dev/null; echo $?`;
+    const args = [lock, "sh", "-c", script, "sh", process.execPath, dedupeScript, target];
+    const run = execFileSync("flock", args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    expect(run.trim()).toBe("5");
+  });
+
+  it("leaves foreign names in the store alone and says so", () => {
+    const target = makeTarget();
+    const foreign = join(
+      target,
+      ".dedupe/objects",
+      readdirSync(join(target, ".dedupe/objects"))[0]!,
+      "notes.txt",
+    );
+    writeFileSync(foreign, "mine\n");
+    const run = compact(target);
+    expect(run).toMatchObject({ code: 4, summary: { findings: { foreign: 1 } } });
+    expect(existsSync(foreign)).toBe(true);
+  });
+
+  it("stops by --time-limit with exit 0, and the next run does the rest", () => {
+    const target = makeTarget();
+    rmSync(join(target, "daily.1"), { recursive: true });
+    const { code, summary } = compact(target, "--time-limit", "0.001s");
+    expect([code, summary.outcome, summary.timeLimit]).toEqual([0, "stopped", true]);
+    compactWell(target);
+    expect(mismatches(target)).toEqual([]);
+  });
+});
+
+describe("--detach", () => {
+  it("takes the store away and leaves every name, link and time", () => {
+    const target = makeTarget();
+    const before = snapshotsOf(target);
+    expect(compactWell(target, "--detach", "--dry-run").summary.detached).toBe(true);
+    const run = dedupe(["compact", "--detach", target]);
+    expect(run).toMatchObject({ code: 0, out: expect.stringContaining("dedupe relink --full") as string });
+    expect(existsSync(join(target, ".dedupe"))).toBe(false);
+    const after = snapshotsOf(target);
+    expect(after.map(({ path, inode: number, mtimeNs }) => [path, number, mtimeNs])).toEqual(
+      before.map(({ path, inode: number, mtimeNs }) => [path, number, mtimeNs]),
+    );
+  });
+
+  it("is refused while a migration is unfinished, or a leftover is a last name", () => {
+    const target = makeTarget();
+    mkdirSync(join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef"));
+    expect(dedupe(["compact", "--detach", target])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("--forget-unfinished") as string,
+    });
+    renameSync(join(target, "loose"), join(target, ".dedupe/tmp/relink.0"));
+    writeFileSync(join(target, ".dedupe/tmp/relink.0"), "changed, and nowhere else\n");
+    rmSync(objectPathOf(target, join(target, ".dedupe/tmp/relink.0")));
+    expect(dedupe(["compact", "--detach", "--forget-unfinished", target]).code).toBe(1);
+    expect(existsSync(join(target, ".dedupe/tmp/relink.0"))).toBe(true);
+  });
+});
+
+function objectPathOf(target: string, path: string): string {
+  const wanted = inode(path);
+  const objects = join(target, ".dedupe/objects");
+  const found = [...objectsOf(target).keys()].find((name) => inode(join(objects, name)) === wanted);
+  return join(objects, found!);
+}
