@@ -9,6 +9,7 @@ import { measureMemory, type MemoryResult } from "./memory.ts";
 import { scenario } from "./scenarios.ts";
 import { measureSpeed, type SpeedResult } from "./speed.ts";
 import { memoryTable, speedTable } from "./table.ts";
+import { measureVerify } from "./verify.ts";
 import { compileTools, workFolder, type Tools } from "./tools.ts";
 
 interface Settings {
@@ -53,6 +54,8 @@ async function one(name: string, settings: Settings): Promise<void> {
     case "c":
     case "d":
       return reportSpeed(measureSpeed(scenario(name, size), tools, settings));
+    case "verify":
+      return reportSpeed(measureVerify(scenario("b", size), tools, settings.runs));
     case "compact":
       return reportSpeed(measureCompact(scenario("a", size), tools, settings));
     case "compact-long":
@@ -68,7 +71,7 @@ async function one(name: string, settings: Settings): Promise<void> {
       return rmSync(imageFolder, { recursive: true, force: true });
     default:
       throw new Error(
-        `no scenario is called ${name}: ${speedNames.join(", ")}, all, compact, compact-long, memory, memory-long, clean`,
+        `no scenario is called ${name}: ${speedNames.join(", ")}, all, verify, compact, compact-long, memory, memory-long, clean`,
       );
   }
 }
