@@ -40,6 +40,8 @@ const sys = "^src/sys/";
 const tree = "^src/tree/";
 const relink = "^src/relink/";
 const compact = "^src/compact/";
+const repair = "^src/repair/";
+const stats = "^src/stats/";
 const verify = "^src/verify/";
 const inodeSet = "^src/verify/inode-set\\.ts$";
 const frontDoor = "^store/store\\.ts$";
@@ -71,7 +73,19 @@ module.exports = {
       "compact-builds-on-relink",
       compact,
       [sys, tree, "^src/work/", relink, inodeSet, frontDoor, options, events],
-      "what is new is merged as a relink merges it; relink does not know who else does so (ADR 10)",
+      "what is new is merged as a relink merges it; relink does not know who else does so (ADR 12)",
+    ),
+    only(
+      "repair-knows-relink-and-below",
+      repair,
+      [sys, tree, "^src/work/", relink, frontDoor, options],
+      "it replaces names as relink does, and proves nothing: verify does not know it, nor it verify",
+    ),
+    only(
+      "stats-knows-work-tree-and-store",
+      stats,
+      [sys, tree, "^src/work/", "^src/relink/(sorter|record-file)\\.ts$", frontDoor, options, events],
+      "as relink, whose scratch files it shares",
     ),
     only(
       "verify-is-a-second-opinion",
@@ -83,7 +97,10 @@ module.exports = {
     only(
       "commands-are-stories",
       "^src/commands/",
-      [sys, tree, "^src/work/", relink, compact, verify, frontDoor, events, options, errors, exitCodes],
+      [
+        ...[sys, tree, "^src/work/", relink, compact, repair, stats, verify],
+        ...[frontDoor, events, options, errors, exitCodes],
+      ],
       "a command joins the layers below it and speaks to its reporter in events",
     ),
     only(
@@ -146,7 +163,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|compact|verify)/",
+      "^src/(work|relink|compact|stats|verify)/",
       "concurrency has one home",
     ),
     {

@@ -33,7 +33,8 @@ async function run(options: CommandOptions, wiring: Wiring & { version: string }
   checkPlatform(process.platform, process.arch);
   const reporter = open(options);
   const signals = listenForSignals(reporter);
-  const context = { reporter, stop: signals.stop, sysModule: wiring.sysModule, version: wiring.version };
+  const { sysModule, version } = wiring;
+  const context = { reporter, stop: signals.stop, sysModule, version, atExit };
   const code = await command(options, context).catch((error: unknown) => failedCode(error, reporter));
   signals.forget();
   return closedCode(code, reporter, options);
@@ -74,6 +75,8 @@ async function command(options: CommandOptions, context: CommandContext): Promis
       return (await import("./commands/relink.ts")).relink(options, context);
     case "verify":
       return (await import("./commands/verify.ts")).verify(options, context);
+    case "stats":
+      return (await import("./commands/stats.ts")).stats(options, context);
   }
 }
 
@@ -96,6 +99,15 @@ function listenForSignals(reporter: Reporter): { stop: AbortSignal; forget(): vo
     forget: () => {
       listeners.forEach(([signal, listener]) => process.off(signal, listener));
     },
+  };
+}
+
+/** A second signal, and a bug, end the process without a word to the command. */
+function atExit(cleanup: () => void): () => void {
+  process.once("exit", cleanup);
+  return () => {
+    process.off("exit", cleanup);
+    cleanup();
   };
 }
 

@@ -43,23 +43,37 @@ export type MigrateOptions = OutputOptions & {
   strict: boolean;
 };
 
-export type VerifyOptions = OutputOptions & {
-  command: "verify";
-  target: string;
-  /** The source to compare with. */
-  against: string | undefined;
-  /** Names and attributes of objects, no contents. */
-  quick: boolean;
-  slice: { number: number; of: number } | undefined;
-  /** Where the certificate goes; undefined: into the store's log. */
-  certificate: string | undefined;
-  certificateCheck: string | undefined;
-  filters: FilterArgument[];
-  oneFileSystem: boolean;
-  jobs: number;
-  /** Bytes a second, or undefined for no limit. */
-  bwlimitBytes: number | undefined;
+/** Of a command that can work under rsnapshot's lock. */
+export type RsnapshotOptions = {
+  /** undefined: the snapshot_root of `rsnapshotConf`, which is given then. */
+  target: string | undefined;
+  /** rsnapshot's configuration, whose lock is held meanwhile. */
+  rsnapshotConf: string | undefined;
 };
+
+/** Options of a command whose target is known. */
+export type WithTarget<Options extends RsnapshotOptions> = Options & { target: string };
+
+export type VerifyOptions = OutputOptions &
+  RsnapshotOptions & {
+    command: "verify";
+    /** The source to compare with. */
+    against: string | undefined;
+    /** Put right what another copy allows; `against` then says where contents may come from. */
+    repair: boolean;
+    /** Names and attributes of objects, no contents. */
+    quick: boolean;
+    /** next: the part whose turn it is, by the store's own record. */
+    slice: { number: number | "next"; of: number } | undefined;
+    /** Where the certificate goes; undefined: into the store's log. */
+    certificate: string | undefined;
+    certificateCheck: string | undefined;
+    filters: FilterArgument[];
+    oneFileSystem: boolean;
+    jobs: number;
+    /** Bytes a second, or undefined for no limit. */
+    bwlimitBytes: number | undefined;
+  };
 
 export type RelinkOptions = OutputOptions & {
   command: "relink";
@@ -77,6 +91,8 @@ export type RelinkOptions = OutputOptions & {
   indexDir: string | undefined;
   jobs: number;
   bwlimitBytes: number | undefined;
+  /** Put back what `--ignore-*` discarded, and nothing else. */
+  undo: boolean;
   /** Stop at the next safe point after so long. */
   timeLimitMs: number | undefined;
 };
@@ -98,4 +114,16 @@ export type CompactOptions = OutputOptions & {
   timeLimitMs: number | undefined;
 };
 
-export type CommandOptions = MigrateOptions | RelinkOptions | CompactOptions | VerifyOptions;
+export type StatsOptions = OutputOptions & {
+  command: "stats";
+  target: string;
+  /** Rows of comma-separated values in place of the report. */
+  csv: boolean;
+  snapshotsGlob: string | undefined;
+  /** Names, ranges and patterns of snapshots, as typed. */
+  ifDeleted: string[];
+  indexDir: string | undefined;
+  jobs: number;
+};
+
+export type CommandOptions = MigrateOptions | RelinkOptions | CompactOptions | VerifyOptions | StatsOptions;

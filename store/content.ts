@@ -11,16 +11,18 @@ import {
 import { check, errno } from "../src/sys/errors.ts";
 import type { Memory, Sys } from "../src/sys/sys.ts";
 import { blake3, openHasher, type Hasher } from "./hash/blake3.ts";
+import { BLOCK_BYTES, runsOfData } from "./zero-blocks.ts";
 
 /** One read, one write up to here; beyond, content streams through the buffer. */
 export const SMALL_BYTES = 1 << 20;
-/** Holes are kept in units of the page: no aligned hole of this size becomes data. */
-const BLOCK_BYTES = 4096;
 /** From this size on the page cache is relieved of what passed through, in windows of this size. */
 const DROP_BEHIND_BYTES = 32 << 20;
 
 /** Called for bytes read (before the next read: it may sleep) and written; throws to stop. */
 export type ContentMeter = { read(bytes: number): void; wrote(bytes: number): void };
+
+/** `isSource`: what is read counts, and \`passed\` tells of it. */
+type CopyJob = { fromFd: number; toFd: number; sizeBytes: number; isSource: boolean };
 
 /** A hole or a stretch of data: [start, end). */
 type Segment = { start: number; end: number; isData: boolean };
@@ -33,6 +35,11 @@ export class ContentMover {
   /** For what is hashed while `readSmall`'s content waits to be written: it must not end up in the other's buffer. */
   readonly #checked: Memory;
   readonly #zeros = Buffer.alloc(BLOCK_BYTES * 16);
+  /**
+   * Of what was read last from the source: bytes that a copy writes, and whether aligned blocks of zeros lie in what
+   * the source calls data.
+   */
+  readonly passed = { dataBytes: 0, hasZeroBlocks: false };
 
   constructor(sys: Sys, meter: ContentMeter) {
     this.#sys = sys;
@@ -59,13 +66,15 @@ export class ContentMover {
     return at === sizeBytes ? this.#memory.bytes.subarray(0, sizeBytes) : undefined;
   }
 
-  /** Writes what `readSmall` returned. */
+  /** Writes what `readSmall` returned, but for blocks of zeros: they become holes. */
   writeSmall(fd: number, content: Buffer): void {
-    let at = 0;
-    while (at < content.length) {
-      at += check(this.#sys.pwrite(fd, this.#memory.address + at, content.length - at, at), "write");
-    }
-    this.#meter.wrote(content.length);
+    const end = this.#writeData(fd, { offset: 0, lengthBytes: content.length, sizeBytes: content.length });
+    if (end < content.length) check(this.#sys.ftruncate(fd, content.length), "ftruncate");
+  }
+
+  /** What `writeSmall` would write of this. */
+  dataBytesOf(content: Buffer): number {
+    return runsOfData(content, 0, content.length).reduce((sum, { start, end }) => sum + end - start, 0);
   }
 
   /** The digest of `sizeBytes` of content; undefined when the file is shorter. Not counted as read from the source. */
@@ -83,11 +92,12 @@ export class ContentMover {
   }
 
   /**
-   * Copies and hashes in one pass, leaving holes as holes. With `toFd` -1 it only hashes.
+   * Copies and hashes in one pass; holes and blocks of zeros become holes. With `toFd` -1 it only hashes.
    * @returns the digest; undefined when the file turned out shorter.
    */
-  copy(job: { fromFd: number; toFd: number; sizeBytes: number; isSource: boolean }): Buffer | undefined {
+  copy(job: CopyJob): Buffer | undefined {
     const hasher = openHasher();
+    if (job.isSource) Object.assign(this.passed, { dataBytes: 0, hasZeroBlocks: false });
     let done = 0;
     for (let at = 0; at < job.sizeBytes;) {
       const segment = this.#segment(job.fromFd, at, job.sizeBytes);
@@ -103,7 +113,7 @@ export class ContentMover {
     return hasher.finish();
   }
 
-  /** Filesystems without SEEK_DATA answer EINVAL: then all is data. */
+  /** Filesystems without SEEK_DATA answer EINVAL: then all is data, and its zeros are looked for. */
   #segment(fd: number, start: number, sizeBytes: number): Segment {
     const window = Math.min(sizeBytes, start + DROP_BEHIND_BYTES);
     const data = this.#sys.lseek(fd, start, SEEK_DATA);
@@ -115,31 +125,43 @@ export class ContentMover {
     return { start, end: hole <= start ? window : Math.min(hole, window), isData: true };
   }
 
-  #copyData(
-    job: { fromFd: number; toFd: number; isSource: boolean },
-    segment: Segment,
-    hasher: Hasher,
-  ): boolean {
+  #copyData(job: CopyJob, segment: Segment, hasher: Hasher): boolean {
     const memory = job.isSource || job.toFd >= 0 ? this.#memory : this.#checked;
     for (let at = segment.start; at < segment.end;) {
-      const wanted = Math.min(SMALL_BYTES, segment.end - at);
+      // Up to the end of a block: none is to be seen in two parts.
+      const wanted = Math.min(SMALL_BYTES - (at % BLOCK_BYTES), segment.end - at);
       const got = check(this.#sys.pread(job.fromFd, memory.address, wanted, at), "read");
       if (got === 0) return false;
       if (job.isSource) this.#meter.read(got);
-      hasher.update(memory.bytes.subarray(0, got));
-      if (job.toFd >= 0) this.#write(job.toFd, at, got);
+      const bytes = memory.bytes.subarray(0, got);
+      hasher.update(bytes);
+      if (job.toFd >= 0)
+        this.#writeData(job.toFd, { offset: at, lengthBytes: got, sizeBytes: job.sizeBytes });
+      else if (job.isSource) this.#notePassed(bytes, at, job.sizeBytes);
       at += got;
     }
     return true;
   }
 
-  /** Writes what was just read into the buffer. */
-  #write(fd: number, offset: number, sizeBytes: number): void {
-    let at = 0;
-    while (at < sizeBytes) {
-      at += check(this.#sys.pwrite(fd, this.#memory.address + at, sizeBytes - at, offset + at), "write");
+  #notePassed(bytes: Buffer, offset: number, sizeBytes: number): void {
+    let dataBytes = 0;
+    for (const { start, end } of runsOfData(bytes, offset, sizeBytes)) dataBytes += end - start;
+    this.passed.dataBytes += dataBytes;
+    if (dataBytes < bytes.length) this.passed.hasZeroBlocks = true;
+  }
+
+  /** Writes what was just read into the buffer and is not zero; where in the buffer that ends, 0 for nothing. */
+  #writeData(fd: number, at: { offset: number; lengthBytes: number; sizeBytes: number }): number {
+    const bytes = this.#memory.bytes.subarray(0, at.lengthBytes);
+    let done = 0;
+    for (const { start, end } of runsOfData(bytes, at.offset, at.sizeBytes)) {
+      for (done = start; done < end;) {
+        const { address } = this.#memory;
+        done += check(this.#sys.pwrite(fd, address + done, end - done, at.offset + done), "write");
+      }
+      this.#meter.wrote(end - start);
     }
-    this.#meter.wrote(sizeBytes);
+    return done;
   }
 
   #hashZeros(hasher: Hasher, count: number): void {

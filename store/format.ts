@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { readFile, writeFileDurably, type Kernel } from "../src/sys/files.ts";
 import { StoreError } from "./errors.ts";
 import { FORMAT_VERSION, STORE_NAME, names } from "./layout.ts";
@@ -15,6 +16,8 @@ type FormatFile = {
   merge: "all" | "none";
   /** Of the target's times, as probed when the store was made. */
   granularityNs: number;
+  /** Names the store where its index lies elsewhere; given when that is first asked for. */
+  id?: string;
 };
 
 const attributeNames = ["mode", "owner", "time", "xattrs"] as const;
@@ -43,27 +46,54 @@ export function settleFormat(
       merge: policy.merge,
       granularityNs: Number(granularityNs),
     };
-    writeFileDurably(kernel, storeFd, names.format, Buffer.from(`${JSON.stringify(made, null, 2)}\n`));
+    writeFormat(kernel, storeFd, made);
     return;
   }
   checkFormat(parse(content), policy);
+}
+
+/**
+ * A name for this store among those that keep their index in one folder: rows are about the inodes of one target, and
+ * would vouch for those of another that has the same numbers. @throws SysError
+ */
+export function nameStore(kernel: Kernel, storeFd: number): string {
+  const known = storeName(kernel, storeFd);
+  if (known !== undefined) return known;
+  const format = JSON.parse(readFile(kernel, storeFd, names.format)?.toString() ?? "{}") as FormatFile;
+  const id = randomBytes(16).toString("hex");
+  writeFormat(kernel, storeFd, { ...format, id });
+  return id;
+}
+
+/** undefined: it never had an index elsewhere. */
+export function storeName(kernel: Kernel, storeFd: number): string | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  const id = content === undefined ? undefined : (JSON.parse(content.toString()) as { id?: unknown }).id;
+  return typeof id === "string" && /^[0-9a-f]{32}$/.test(id) ? id : undefined;
+}
+
+function writeFormat(kernel: Kernel, storeFd: number, format: FormatFile): void {
+  writeFileDurably(kernel, storeFd, names.format, Buffer.from(`${JSON.stringify(format, null, 2)}\n`));
+}
+
+/** The policy of a store that is there. @throws StoreError */
+export function existingPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
+  const content = readFile(kernel, storeFd, names.format);
+  if (content === undefined) return undefined;
+  const found = parse(content);
+  checkVersion(found);
+  const { compared, merge } = found;
+  const has = (name: string): boolean => compared.includes(name);
+  return {
+    compared: { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") },
+    merge,
+  };
 }
 
 /** Checks the store of a target that nothing may be written to (a dry run). */
 export function checkExistingFormat(kernel: Kernel, storeFd: number, policy: MergePolicy): void {
   const content = readFile(kernel, storeFd, names.format);
   if (content !== undefined) checkFormat(parse(content), policy);
-}
-
-/** The policy that the store of this directory was made with; undefined where it has no format.json. @throws StoreError */
-export function readPolicy(kernel: Kernel, storeFd: number): MergePolicy | undefined {
-  const content = readFile(kernel, storeFd, names.format);
-  if (content === undefined) return undefined;
-  const found = parse(content);
-  checkVersion(found);
-  const has = (name: (typeof attributeNames)[number]): boolean => found.compared.includes(name);
-  const compared = { time: has("time"), mode: has("mode"), owner: has("owner"), xattrs: has("xattrs") };
-  return { compared, merge: found.merge };
 }
 
 function checkVersion(found: FormatFile): void {

@@ -114,10 +114,12 @@ export function decodeTarget(row: Buffer): TargetState {
   return { ino: row.readBigUInt64LE(0), sizeBytes: row.readDoubleLE(8), mtimeNs: readTime(row, 16) };
 }
 
+export const targetOfSourceRow = (row: Buffer): TargetState => decodeTarget(row.subarray(48));
+
 export function decodeSourceRow(row: Buffer): { source: SourceState; target: TargetState; ref: Buffer } {
   return {
     source: decodeSource(row),
-    target: decodeTarget(row.subarray(48)),
+    target: targetOfSourceRow(row),
     ref: row.subarray(76, 76 + REF_BYTES),
   };
 }

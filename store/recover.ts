@@ -38,7 +38,7 @@ function holds(
   const fd = sys.openat(objectsFd, ref.format(), flags, 0);
   if (fd < 0) return false;
   try {
-    if (sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address) < 0) return false;
+    if (sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address) < 0) return false;
     if (stat.ino !== known.target.ino || stat.sizeBytes !== known.target.sizeBytes) return false;
     if (stat.mtimeNs !== known.target.mtimeNs) return false;
     // From the disk: after a write that was lost the page cache may still show what never got there.

@@ -3,6 +3,8 @@ import type { Address, Memory, Sys } from "../src/sys/sys.ts";
 /** digest 32, variant 8, group 8, sibling 4. */
 export const REF_BYTES = 52;
 export const REF_WORDS = REF_BYTES / 4;
+/** As a sibling's number: the content is known, and has no name in objects/ (yet). */
+export const NO_OBJECT = 0xffffffff;
 const DIGEST_WORDS = 8;
 const VARIANT_AT = 8;
 const GROUP_AT = 10;

@@ -9,10 +9,11 @@ import {
 import { check, errno } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
-import type { Address, Memory } from "../src/sys/sys.ts";
+import type { Address } from "../src/sys/sys.ts";
 import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
+import { MetInodes } from "./met-inodes.ts";
 import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode, type TargetState } from "./record.ts";
 import type { Ref } from "./ref.ts";
 import type { VariantRecord } from "./variant.ts";
@@ -26,30 +27,37 @@ export type StoreShared = {
   /** Where the index lies, as a path that this process can open. */
   indexPath: string;
   table: SharedArrayBuffer;
-  /** Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still have. 3: 1 where the index had rows as the run began. */
+  /** Source inodes that were counted (met-inodes.ts). */
+  met: SharedArrayBuffer;
+  /**
+   * Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still
+   * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then.
+   */
   control: SharedArrayBuffer;
   /** One bit for each size of a large object of this run. */
   sizes: SharedArrayBuffer;
+  /** One bit for each object of this run. */
+  objects: SharedArrayBuffer;
 };
-
-/** 128 KiB: far more bits than there are large files of different sizes. */
-export const SIZE_BITS = 1 << 20;
-
-/** For threads that only look at a store: nothing is recorded. */
-export function shareForReading(
-  store: Pick<StoreShared, "objectsFd" | "groupsFd" | "stagingFd" | "indexPath">,
-): StoreShared {
-  return {
-    ...store,
-    journalFds: [-1, -1],
-    table: InodeTable.allocate(),
-    sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-    control: new SharedArrayBuffer(16),
-  };
-}
 
 const DESCRIPTORS_LEFT = 2;
 export const HAD_ROWS = 3;
+export const BEGAN_EMPTY = 4;
+
+/** 128 KiB: far more bits than there are large files of different sizes. */
+const SIZE_BITS = 1 << 20;
+/** 1 MiB: of a million objects one in nine shares its bit with another, which costs a look. */
+const OBJECT_BITS = 1 << 23;
+
+/** Memory that the threads of a run share, all zero: nothing is known yet. */
+export function sharedMemory(): Pick<StoreShared, "table" | "control" | "sizes" | "objects"> {
+  return {
+    table: InodeTable.allocate(),
+    control: new SharedArrayBuffer(5 * 4),
+    sizes: new SharedArrayBuffer(SIZE_BITS / 8),
+    objects: new SharedArrayBuffer(OBJECT_BITS / 8),
+  };
+}
 
 /** Records held back until so many are together, or so much content: what a kill makes the next run read again. */
 const HELD_RECORDS = 64;
@@ -60,6 +68,7 @@ export type Look = "absent" | "sound" | "bad";
 /** One thread's use of the store. */
 export class StoreSession {
   readonly table: InodeTable;
+  readonly met: MetInodes;
   /** The object last found sound by `look`, or last adopted. */
   readonly found: TargetInode & { mtimeNs: bigint; ino: bigint } = {
     inoLow: 0,
@@ -74,11 +83,11 @@ export class StoreSession {
   readonly #control: Int32Array;
   readonly #index: Index;
   readonly #sizes: Int32Array;
+  readonly #objects: Int32Array;
   readonly #stat: Stat;
   readonly #records: RecordBuffer;
   #heldContentBytes = 0;
   readonly #content: ContentMover;
-  readonly #empty: Memory;
 
   constructor(kernel: Kernel, shared: StoreShared, content: ContentMover) {
     this.#kernel = kernel;
@@ -86,11 +95,12 @@ export class StoreSession {
     this.#control = new Int32Array(shared.control);
     this.#content = content;
     this.table = new InodeTable(shared.table);
+    this.met = new MetInodes(shared.met);
     this.#sizes = new Int32Array(shared.sizes);
+    this.#objects = new Int32Array(shared.objects);
     this.#index = Index.open(shared.indexPath, "read");
     this.#stat = new Stat(kernel.sys);
     this.#records = new RecordBuffer(kernel.sys, HELD_RECORDS);
-    this.#empty = kernel.sys.allocate(8);
   }
 
   /** Whether an earlier run has left rows in the index. */
@@ -138,9 +148,9 @@ export class StoreSession {
    */
   linkHit(ref: Ref, dirFd: number, name: Address): number {
     const { hit } = this.table;
-    const { sys } = this.#kernel;
+    const { sys, scratch } = this.#kernel;
     if (hit.fd >= 0) {
-      const result = sys.linkat(hit.fd, this.#empty.address, dirFd, name, AT_EMPTY_PATH);
+      const result = sys.linkat(hit.fd, scratch.empty, dirFd, name, AT_EMPTY_PATH);
       if (result !== -errno.ENOENT) return result;
       // Not allowed without CAP_DAC_READ_SEARCH (open(2)).
       Atomics.store(this.#control, DESCRIPTORS_LEFT, 0);
@@ -180,6 +190,7 @@ export class StoreSession {
       this.remember(this.#stat);
       return "sound";
     }
+    if (this.#isCertainlyNew(ref)) return "absent";
     const result = this.stat(ref, this.#stat);
     if (result === -errno.ENOENT) return "absent";
     check(result, "statx", ref.text);
@@ -188,6 +199,19 @@ export class StoreSession {
     if (!this.#isSealed(ref) && !this.#hashesToItsName(ref)) return "bad";
     this.table.insertObject(ref, this.found);
     return "sound";
+  }
+
+  /** In a store that began empty an object is there only if this run made it: a bit spares the kernel the search. */
+  #isCertainlyNew(ref: Ref): boolean {
+    if (Atomics.load(this.#control, BEGAN_EMPTY) === 0) return false;
+    const { word, bit } = this.#objectBit(ref);
+    return (Atomics.load(this.#objects, word) & bit) === 0;
+  }
+
+  /** By the digest alone, which is uniform. */
+  #objectBit({ words }: Ref): { word: number; bit: number } {
+    const first = words[0] as number;
+    return { word: (first >>> 5) % this.#objects.length, bit: 1 << (first & 31) };
   }
 
   /** Takes a target inode's state over into `found`. */
@@ -245,6 +269,7 @@ export class StoreSession {
    * @returns 0; -EEXIST when the store has that name already (another worker was first); -EMLINK.
    */
   adopt(ref: Ref, dirFd: number, name: Address): number {
+    this.#markObject(ref);
     return this.#inFanOut(ref, () =>
       this.#kernel.sys.linkat(dirFd, name, this.directoryOf(ref), ref.format(), 0),
     );
@@ -253,9 +278,16 @@ export class StoreSession {
   /** Gives an object another name, of the same kind: 0; -EEXIST when the store has that name already. */
   move(from: Ref, to: Ref): number {
     const directory = this.directoryOf(to);
+    this.#markObject(to);
     return this.#inFanOut(to, () =>
       this.#kernel.sys.renameat2(directory, from.format(), directory, to.format(), RENAME_NOREPLACE),
     );
+  }
+
+  /** Before the name is there: who finds no bit need not look. */
+  #markObject(ref: Ref): void {
+    const { word, bit } = this.#objectBit(ref);
+    Atomics.or(this.#objects, word, bit);
   }
 
   /** Makes the directory of the reference where the call needs it. */

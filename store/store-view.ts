@@ -4,7 +4,7 @@ import { openDirectory, readFile, statDescriptor, writeAll, type Kernel } from "
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
-import { checkExistingFormat, type MergePolicy } from "./format.ts";
+import { checkExistingFormat, storeName, type MergePolicy } from "./format.ts";
 import { weighIndex, type IndexFigures } from "./index/compact-index.ts";
 import { Index } from "./index/index.ts";
 import { looksSound } from "./index/soundness.ts";
@@ -66,7 +66,9 @@ export class StoreView {
    */
   async copyIndex(writer: Kernel, directory: string, indexDir: string | undefined): Promise<void> {
     const dirFd = openDirectory(writer, -100, directory);
-    const from = indexDir ?? `/proc/self/fd/${String(this.#storeFd)}/${names.index}`;
+    const own = `/proc/self/fd/${String(this.#storeFd)}/${names.index}`;
+    const name = indexDir === undefined ? "" : storeName(this.#kernel, this.#storeFd);
+    const from = indexDir === undefined ? own : `${indexDir}/${name ?? "none"}`;
     copyFile(this.#kernel, writer, { from: `${from}/data.mdb`, dirFd, name: "data.mdb" });
     writer.sys.close(dirFd);
     if (this.objectsFd < 0) return;

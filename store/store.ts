@@ -4,32 +4,35 @@ import { ensureDirectory, openDirectory, openRoot, statDescriptor, type Kernel }
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
-import { readPolicy, settleFormat, type MergePolicy } from "./format.ts";
+import { existingPolicy, nameStore, settleFormat, type MergePolicy } from "./format.ts";
 import { rewriteIndex, weighIndex, type IndexFigures } from "./index/compact-index.ts";
 import { Index } from "./index/index.ts";
 import { RowKeeper } from "./row-keeper.ts";
-import { InodeTable } from "./inode-table.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
+import { MetInodes } from "./met-inodes.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import { HAD_ROWS, SIZE_BITS, type StoreShared } from "./session.ts";
+import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
-export type { MergePolicy } from "./format.ts";
+export { existingPolicy, type MergePolicy } from "./format.ts";
 export type { IndexFigures } from "./index/compact-index.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
 export { blake3 } from "./hash/blake3.ts";
-export { REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
+export { NO_OBJECT, REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";
+export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
-export { StoreSession, shareForReading, type StoreShared } from "./session.ts";
-export type { InodeKey, TargetInode } from "./inode-table.ts";
+export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
+export { StoreSession, sharedMemory, type StoreShared } from "./session.ts";
+export { MetInodes } from "./met-inodes.ts";
+export { type InodeKey, type TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";
 export type { SourceState } from "./record.ts";
 
@@ -91,15 +94,18 @@ export class Store {
     this.#lockFd = parts.lockFd;
     this.#syncFd = parts.syncFd;
     settleFormat(kernel, directories.storeFd, policy, granularityNs);
-    const indexPath = parts.indexDir ?? ownIndexPath(kernel, directories.storeFd);
+    const indexPath = indexPathOf(kernel, directories.storeFd, parts.indexDir);
     const opened = openIndex(kernel, indexPath);
     this.#index = opened.index;
     this.#journal = new Journal(kernel, directories.storeFd);
-    const control = new SharedArrayBuffer(16);
-    this.#control = new Int32Array(control);
+    const memory = sharedMemory();
+    this.#control = new Int32Array(memory.control);
     const hasRows = opened.index.hasRows;
     this.indexState = opened.isDiscarded ? "discarded" : hasRows ? "sound" : "empty";
     if (hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
+    const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
+    if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
     this.shared = {
       objectsFd: directories.objectsFd,
@@ -107,9 +113,8 @@ export class Store {
       stagingFd: directories.stagingFd,
       journalFds: this.#journal.fds,
       indexPath,
-      table: InodeTable.allocate(),
-      sizes: new SharedArrayBuffer(SIZE_BITS / 8),
-      control,
+      ...memory,
+      met: MetInodes.allocate(),
     };
   }
 
@@ -207,7 +212,7 @@ export function storedPolicy(kernel: Kernel, targetFd: number): MergePolicy | un
     throw error;
   }
   try {
-    return readPolicy(kernel, storeFd);
+    return existingPolicy(kernel, storeFd);
   } finally {
     kernel.sys.close(storeFd);
   }
@@ -279,7 +284,8 @@ function openPrivate(kernel: Kernel, targetFd: number): number {
   return storeFd;
 }
 
-function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
+/** The lock of a run that writes, until the descriptor is closed. @throws StoreError, SysError */
+export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   const flags = O_RDWR | O_CREAT | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(storeFd, scratch.text(names.lock), flags, 0o600), "openat", names.lock);
   const result = sys.flock(fd, LOCK_EX | LOCK_NB);
@@ -291,6 +297,11 @@ function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   }
   check(result, "flock");
   return fd;
+}
+
+/** Elsewhere each store has a folder of its own. */
+function indexPathOf(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
+  return indexDir === undefined ? ownIndexPath(kernel, storeFd) : `${indexDir}/${nameStore(kernel, storeFd)}`;
 }
 
 /** Through the descriptor, so that the index is found wherever the target is mounted and however it is named. */

@@ -10,6 +10,7 @@ import { migrateOptions, type TypedOption } from "../options/migrate.ts";
 import { verifyOptionSpecs } from "../options/verify-specs.ts";
 import { verifyOptions } from "../options/verify.ts";
 import { relinkOptions, relinkOptionSpecs } from "../options/relink.ts";
+import { statsOptions, statsOptionSpecs } from "../options/stats.ts";
 
 export type CommandLine = {
   argv: readonly string[];
@@ -60,6 +61,7 @@ function createProgram(version: string, accept: (options: CommandOptions) => voi
   program.addCommand(createRelink(accept));
   program.addCommand(createCompact(accept));
   program.addCommand(createVerify(accept));
+  program.addCommand(createStats(accept));
   return program;
 }
 
@@ -136,17 +138,39 @@ function createVerify(accept: (options: CommandOptions) => void): Command {
     .description(
       "Reads the store of <target> again and checks every object against its name, and every name in the snapshots " +
         "against the store. With --against it compares <target> with the source instead: names, contents, " +
-        "attributes, holes and hard links. Nothing is changed, and a read-only mount will do.",
+        "attributes, holes and hard links. Without --repair nothing is changed, " +
+        "and a read-only mount will do.",
     )
-    .argument("<target>", "a root that migrate has made")
+    .argument("[target]", "a root that migrate has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
   const typed = collectTyped(command, verifyOptionSpecs);
-  command.action((target: string) => {
+  command.action((target?: string) => {
     accept(verifyOptions(typed, target));
   });
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${verifyExamples}`);
 }
 
+function createStats(accept: (options: CommandOptions) => void): Command {
+  const command = new Command("stats")
+    .summary("tell what each snapshot holds alone, and what deleting some would free")
+    .description(
+      "Counts the names and inodes below <target>: what each snapshot takes, what it alone holds, what hard links " +
+        "and merging save, and what deleting snapshots would free. Nothing is changed, and a read-only mount will do.",
+    )
+    .argument("<target>", "a root of snapshots, with or without a store")
+    .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
+  const typed = collectTyped(command, statsOptionSpecs);
+  command.action((target: string) => {
+    accept(statsOptions(typed, target));
+  });
+  return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${statsExamples}`);
+}
+
+const statsExamples = [
+  "Examples:",
+  "  dedupe stats /mnt/backup",
+  "  dedupe stats --if-deleted daily.20..daily.29 --csv /mnt/backup",
+].join("\n");
 const verifyExamples = [
   "Examples:",
   "  dedupe verify --against /mnt/old/rsnapshot /mnt/new/rsnapshot",

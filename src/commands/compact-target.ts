@@ -8,9 +8,10 @@ import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { dropBesideName } from "../relink/direct.ts";
 import {
+  MetInodes,
   StoreView,
   ensureIndex,
-  shareForReading,
+  sharedMemory,
   storedPolicy,
   type IndexFigures,
   type MergePolicy,
@@ -112,7 +113,10 @@ export async function openToLook(
     const magic = filesystemMagic(kernel.sys, target.fd, kernel.sys.allocate(256));
     return {
       ...{ policy, store: undefined, directories: view, stockFd: temporary.fd, notices: [] },
-      shared: shareForReading({ ...fdsOf(view), indexPath }),
+      shared: {
+        ...{ ...fdsOf(view), ...sharedMemory(), indexPath },
+        ...{ journalFds: [-1, -1] as const, met: MetInodes.allocate() },
+      },
       linkLimit: linkLimits.get(magic) ?? 0,
       index: await view.weighIndex(kernel, indexPath),
       close: () => {

@@ -13,4 +13,9 @@ export type CommandContext = {
   /** Where tests put another door to the kernel; undefined means src/sys. */
   sysModule: URL | undefined;
   version: string;
+  /**
+   * Has `cleanup` run when the process ends, however it ends but by SIGKILL; it must be synchronous.
+   * @returns does it now instead
+   */
+  atExit: (cleanup: () => void) => () => void;
 };

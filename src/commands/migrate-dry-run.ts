@@ -11,7 +11,7 @@ import { readMounts } from "../tree/mounts.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { Survey, type NeedCounts, type SurveyResult, type SurveySetup } from "../work/survey.ts";
-import { StoreView, ensureIndex, shareForReading } from "../../store/store.ts";
+import { MetInodes, StoreView, ensureIndex, sharedMemory } from "../../store/store.ts";
 import type { CommandContext, StopReason } from "./context.ts";
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -50,6 +50,8 @@ type DryRun = {
   temporary: Temporary;
   store: StoreView | undefined;
   traits: ForeseenTraits;
+  /** Of store/met-inodes.ts. */
+  met: SharedArrayBuffer;
 };
 
 /**
@@ -87,7 +89,8 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   const temporary = makeTemporary(writer, tmpdir());
   try {
     const opened = await openStore({ kernel, writer, options, ...roots, temporary });
-    return { kernel, writer, sysModule, options, context, ...roots, filter, plan, temporary, ...opened };
+    const met = MetInodes.allocate();
+    return { kernel, writer, sysModule, options, context, ...roots, filter, plan, temporary, ...opened, met };
   } catch (error) {
     temporary.remove();
     throw targetRefusal(error, target.path);
@@ -135,7 +138,8 @@ async function survey(run: DryRun, started: number): Promise<Summary> {
   if (result?.type === "finished")
     for (const notice of aboutNeeds(run, result.needs)) context.reporter.emit({ type: "notice", ...notice });
   const heldDeletes = result?.type === "finished" ? result.held : 0;
-  const summarised = { options, plan, tally, counters, traits, migration: { heldDeletes } };
+  const met = new MetInodes(run.met);
+  const summarised = { options, plan, tally, counters, traits, met, migration: { heldDeletes } };
   return summarise(summarised, { ending, elapsedMs: performance.now() - started });
 }
 
@@ -184,12 +188,15 @@ function setupOf(run: DryRun): Parameters<Survey["run"]>[0] {
     maxDelete: options.maxDelete,
     ledgerDirectory: temporary.make("ledger"),
   };
-  const shared = shareForReading({
+  const shared = {
     objectsFd: fd(store?.objectsFd),
     groupsFd: fd(store?.groupsFd),
     stagingFd: fd(store?.stagingFd),
+    journalFds: [-1, -1] as const,
     indexPath: temporary.make("index"),
-  });
+    ...sharedMemory(),
+    met: run.met,
+  };
   return { ...setup, thread: { sysModule, store: shared, traits, rules: workRules(run) } };
 }
 

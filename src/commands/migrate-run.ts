@@ -7,15 +7,14 @@ import type { Kernel } from "../sys/files.ts";
 import type { SysFactory } from "../sys/sys.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
-import { readMounts } from "../tree/mounts.ts";
-import { pathOfDescriptor } from "../tree/reach.ts";
+import { hasFileMounts } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import type { WorkRules } from "../work/messages.ts";
 import { Migration, type MigrationListener, type UnitState } from "../work/migration.ts";
 import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
-import { STORE_NAME, type Store } from "../../store/store.ts";
+import { MetInodes, type Store, STORE_NAME } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -51,6 +50,8 @@ export type MigrateRun = {
   migration: Migration;
   traits: TargetTraits;
   tally: Tally;
+  /** The source inodes that were counted. */
+  met: MetInodes;
   counters(): Counters;
   reportProgress(): () => void;
   /** Remembers which filesystems the source had, for the guards of a later --delete. */
@@ -163,6 +164,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   return {
     ...{ kernel, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
+    met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),
     recordSource: () => {
       recordSource(kernel, { source, logFd: store.directories.logFd }, options);
@@ -274,17 +276,4 @@ export function workRules({
     targetDevice: target.device,
     bwlimitBytes: options.bwlimitBytes,
   };
-}
-
-/** A file bind-mounted over another shows the covered inode's number in its directory. */
-function hasFileMounts(kernel: Kernel, source: Root): boolean {
-  // As the mount table names it: the user may have named it relatively, or through a symlink.
-  const prefix = (pathOfDescriptor(kernel, source.fd) ?? source.path).replace(/\/*$/, "/");
-  const { sys, scratch } = kernel;
-  return readMounts(kernel).some(({ point }) => {
-    if (!point.startsWith(prefix)) return false;
-    const fd = sys.openat(-100, scratch.text(point), sys.O_DIRECTORY | 0o10000000, 0);
-    if (fd >= 0) sys.close(fd);
-    return fd < 0;
-  });
 }

@@ -8,7 +8,7 @@ export type Ending =
   { type: "finished" } | { type: "stopped"; signal: StopSignal } | { type: "failed"; error: Error };
 
 /** What a summary tells of: a run, or a survey of one. */
-export type Summarised = Pick<MigrateRun, "options" | "plan" | "tally" | "counters"> & {
+export type Summarised = Pick<MigrateRun, "options" | "plan" | "tally" | "counters" | "met"> & {
   traits: Pick<MigrateRun["traits"], "linkLimit">;
   migration: Pick<MigrateRun["migration"], "heldDeletes">;
 };
@@ -34,6 +34,7 @@ export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: num
     linkLimit: traits.linkLimit,
     elapsedMs: end.elapsedMs,
     peakRssAnonBytes: tally.peakRssAnonBytes,
+    approximate: run.met.isFull,
     ...(end.ending.type === "failed" ? { error: errorOf(end.ending.error) } : {}),
   };
 }

@@ -35,6 +35,7 @@ export type OpenedRoot = {
   openStore: (() => Promise<Store>) | undefined;
   /** -1 for none. */
   objectsFd: number;
+  logFd: number;
   stockFd: number;
   linkLimit: number;
   notices: Notice[];
@@ -80,6 +81,7 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
     store: undefined,
     openStore: undefined,
     objectsFd: view?.objectsFd ?? -1,
+    logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [],
@@ -94,10 +96,10 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
 async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
   const { store, traits, notices } = await openTarget(kernel, root, { ...options, mayBeFull: true });
   try {
-    const { tmpFd, objectsFd } = store.directories;
+    const { tmpFd, objectsFd, logFd } = store.directories;
     proveExchange(kernel, tmpFd, root);
     return {
-      ...{ store, openStore: undefined, objectsFd, linkLimit: traits.linkLimit },
+      ...{ store, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
       notices,
       close: () => store.close(),
@@ -136,6 +138,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
       return store;
     },
     objectsFd: -1,
+    logFd: -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],

@@ -30,20 +30,20 @@ export function summariseRelink(
   };
 }
 
-function outcomeOf({ type }: RelinkEnding, failures: number): RunOutcome {
+export function outcomeOf({ type }: RelinkEnding, failures: number): RunOutcome {
   if (type !== "finished") return type;
   return failures > 0 ? "partial" : "complete";
 }
 
 /** A time limit is what was asked for: all well, unless something could not be handled. */
-function codeOf(ending: RelinkEnding, failures: number): number {
+export function codeOf(ending: RelinkEnding, failures: number): number {
   if (ending.type === "failed") return exitCodes.failed.code;
   if (ending.type === "stopped" && ending.reason !== undefined)
     return signalExitCodes[(ending.reason as StopReason).signal];
   return failures > 0 ? exitCodes.partial.code : exitCodes.ok.code;
 }
 
-function errorOf(error: Error): { code: string; message: string; hint: string } {
+export function errorOf(error: Error): { code: string; message: string; hint: string } {
   const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
   const hint = "Mend the cause and run the same command again: every name leads to the content that it had.";
   return { code, message: error.message, hint };

@@ -3,6 +3,7 @@ import type { RelinkSummary } from "../report/events.ts";
 import type { CommandContext } from "./context.ts";
 import { preflightRefusal } from "./preflight.ts";
 import { openRelink, type RelinkRun } from "./relink-run.ts";
+import { undoRelink } from "./relink-undo.ts";
 import { summariseRelink, type RelinkEnding } from "./relink-summary.ts";
 
 /**
@@ -10,6 +11,11 @@ import { summariseRelink, type RelinkEnding } from "./relink-summary.ts";
  * @returns the exit code. @throws DedupeError before anything was done
  */
 export async function relink(options: RelinkOptions, context: CommandContext): Promise<number> {
+  if (options.undo) {
+    return undoRelink(options, context).catch((error: unknown) => {
+      throw preflightRefusal(error);
+    });
+  }
   const started = performance.now();
   const run = await openRelink(options, context).catch((error: unknown) => {
     throw preflightRefusal(error);

@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
-import type { VerifyOptions } from "../options.ts";
+import type { VerifyOptions, WithTarget } from "../options.ts";
 import { zeroCounters, type VerifySummary } from "../report/events.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import type { Kernel } from "../sys/files.ts";
@@ -10,7 +10,7 @@ import { pathOfDescriptor } from "../tree/reach.ts";
 import { isAllowed, type DifferenceClass } from "../verify/compare.ts";
 import { zeroTally, type Tally } from "../verify/control.ts";
 import { Crew, CrewFailure, type CrewListener } from "../verify/crew.ts";
-import type { Finding, TreeRoot, WorkerSetup } from "../verify/messages.ts";
+import type { Failure, Finding, TreeRoot, WorkerSetup } from "../verify/messages.ts";
 import { noParts, type Parts } from "../verify/trees.ts";
 import type { CommandContext, StopReason } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
@@ -22,7 +22,7 @@ const RLIMIT_NOFILE = 7;
 
 /** What a verify has found, and what it is doing. */
 export type VerifyRun = {
-  options: VerifyOptions;
+  options: WithTarget<VerifyOptions>;
   context: CommandContext;
   /** Cannot write. */
   kernel: Kernel;
@@ -35,12 +35,18 @@ export type VerifyRun = {
   notes: Record<string, number>;
   affectedNames: number;
   failures: number;
+  /** Of --repair. */
+  repaired: { objects: number; names: number; bytes: number };
+  unrepaired: number;
   parts: Parts;
   tally: Tally;
   peakRssAnonBytes: number;
 };
 
-export async function openVerify(options: VerifyOptions, context: CommandContext): Promise<VerifyRun> {
+export async function openVerify(
+  options: WithTarget<VerifyOptions>,
+  context: CommandContext,
+): Promise<VerifyRun> {
   const { kernel: writer, sysModule } = await openKernel(context.sysModule);
   raiseDescriptorLimit(writer);
   return {
@@ -52,6 +58,8 @@ export async function openVerify(options: VerifyOptions, context: CommandContext
     notes: {},
     affectedNames: 0,
     failures: 0,
+    repaired: { objects: 0, names: 0, bytes: 0 },
+    unrepaired: 0,
     parts: noParts(),
     tally: zeroTally(),
     peakRssAnonBytes: rssAnonBytes(writer),
@@ -91,8 +99,8 @@ export function treeRoot(kernel: Kernel, root: Root): TreeRoot {
 export function tellFinding(run: VerifyRun, finding: Finding, kind: "finding" | "note"): void {
   const counts = kind === "finding" ? run.findings : run.notes;
   counts[finding.class] = (counts[finding.class] ?? 0) + 1;
-  const value = (text: string): string | Buffer =>
-    finding.class === "symlink-target" ? Buffer.from(text, "latin1") : text;
+  const isPath = finding.class === "symlink-target" || finding.class === "deleted";
+  const value = (text: string): string | Buffer => (isPath ? Buffer.from(text, "latin1") : text);
   run.context.reporter.emit({
     type: "finding",
     path: finding.path,
@@ -109,7 +117,8 @@ export function tellDifference(run: VerifyRun, finding: Finding): void {
 }
 
 type Work = Pick<WorkerSetup, "ledger" | "trees" | "store">;
-type Told = Pick<CrewListener, "findings">;
+/** What is not told here goes to the reporter. */
+type Told = Pick<CrewListener, "findings"> & Partial<CrewListener>;
 
 export type Ending =
   { type: "finished" } | { type: "stopped"; exitCode: number } | { type: "failed"; error: CrewFailure };
@@ -154,19 +163,27 @@ export async function withCrew(
   }
 }
 
+export function tellFailure(run: VerifyRun, failure: Failure): void {
+  run.failures++;
+  run.context.reporter.emit({ type: "failure", ...failure });
+}
+
+export function tellAffected(run: VerifyRun, path: Buffer): void {
+  run.affectedNames++;
+  run.context.reporter.emit({ type: "affected", path });
+}
+
 function listener(run: VerifyRun): Omit<CrewListener, "findings"> {
   const { reporter } = run.context;
   return {
     failures: (failures) => {
-      run.failures += failures.length;
-      for (const failure of failures) reporter.emit({ type: "failure", ...failure });
+      for (const failure of failures) tellFailure(run, failure);
     },
     looked: (looked) => {
       for (const each of looked) reporter.emit({ type: "entry", ...each });
     },
     affected: (paths) => {
-      run.affectedNames += paths.length;
-      for (const path of paths) reporter.emit({ type: "affected", path });
+      for (const path of paths) tellAffected(run, path);
     },
   };
 }
@@ -196,7 +213,12 @@ function reportProgress(run: VerifyRun, crew: Crew): () => void {
 }
 
 type Specific = Pick<VerifySummary, "mode"> &
-  Partial<Pick<VerifySummary, "slice" | "quick" | "rootDigest" | "certificate" | "source">>;
+  Partial<
+    Pick<
+      VerifySummary,
+      "slice" | "quick" | "rootDigest" | "certificate" | "source" | "repaired" | "unrepaired"
+    >
+  >;
 
 export function summarise(run: VerifyRun, ending: Ending, specific: Specific): VerifySummary {
   const { tally, findings, notes, affectedNames, failures } = run;
@@ -220,7 +242,8 @@ export function summarise(run: VerifyRun, ending: Ending, specific: Specific): V
 function outcomeOf(run: VerifyRun, ending: Ending): VerifySummary["outcome"] {
   if (ending.type !== "finished") return ending.type;
   if (Object.keys(run.findings).length > 0) return "findings";
-  return run.failures > 0 ? "partial" : "sound";
+  if (run.failures > 0) return "partial";
+  return run.repaired.objects > 0 ? "repaired" : "sound";
 }
 
 function codeOf(outcome: VerifySummary["outcome"], ending: Ending): number {
@@ -234,6 +257,7 @@ function codeOf(outcome: VerifySummary["outcome"], ending: Ending): number {
     case "stopped":
       return exitCodes.failed.code;
     case "sound":
+    case "repaired":
       return exitCodes.ok.code;
   }
 }

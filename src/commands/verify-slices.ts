@@ -9,6 +9,36 @@ type Slice = { number: number; of: number };
 /** When each slice was last read to its end, by its number; of one division of the store. */
 type SliceRecord = { of: number; done: Record<string, string> };
 
+/** The slice as asked for; of "next" the first that was never read, else the one that was read longest ago. */
+export function chosenSlice(
+  run: VerifyRun,
+  store: ReadStore,
+  slice: { number: number | "next"; of: number } | undefined,
+): Slice | undefined {
+  if (slice === undefined) return undefined;
+  const { number, of } = slice;
+  if (number !== "next") return { number, of };
+  const done = readRecord(run, store, of);
+  const times = Array.from({ length: of }, (_, at) => done[at + 1] ?? "");
+  const oldest = times.reduce((a, b) => (a <= b ? a : b));
+  return { number: times.indexOf(oldest) + 1, of };
+}
+
+/** A record that cannot be read says nothing. */
+function readRecord({ kernel }: VerifyRun, { fd }: ReadStore, of: number): Record<string, string> {
+  try {
+    const logFd = openDirectory(kernel, fd, "log");
+    try {
+      return parse(readFile(kernel, logFd, NAME), of);
+    } finally {
+      kernel.sys.close(logFd);
+    }
+  } catch (error) {
+    if (!isSysError(error)) throw error;
+    return {};
+  }
+}
+
 /** Remembers that the slice was read, where the medium lets it, and says how far the round is. */
 export function recordSlice(run: VerifyRun, store: ReadStore, slice: Slice): void {
   const { reporter } = run.context;

@@ -8,13 +8,12 @@ import { DirectoryReader, type Listed } from "../verify/listing.ts";
 import type { Finding, StoreRules } from "../verify/messages.ts";
 import { fanOutName } from "../verify/object-name.ts";
 import { follow, walkNames } from "../verify/trees.ts";
-import { openNamed } from "./preflight.ts";
+import { openNamed, type Root } from "./preflight.ts";
+import { Strangers } from "./verify-deleted.ts";
+import { Repairing, openForRepair } from "./verify-repair.ts";
 import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
-import { recordSlice } from "./verify-slices.ts";
+import { chosenSlice, recordSlice } from "./verify-slices.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
-
-/** Classes that are said and are no findings. */
-const notes: ReadonlySet<string> = new Set(["new-since", "index-missing"]);
 
 type StoreCheck = {
   run: VerifyRun;
@@ -24,41 +23,58 @@ type StoreCheck = {
   /** Inodes with two names in the store, and inodes that findings are about: "high:low". */
   twice: Set<string>;
   suspects: Set<string>;
+  strangers: Strangers;
+  repairing: Repairing | undefined;
 };
 
 /** Every object is what its name says, and every name in the snapshots is an inode that the store knows. */
 export async function verifyStore(run: VerifyRun): Promise<VerifySummary> {
   const { kernel, options } = run;
-  const { quick, slice } = options;
   const target = openNamed(kernel, options.target, "target");
-  const store = openReadStore(kernel, target);
+  const store = options.repair ? openForRepair(run, target) : openReadStore(kernel, target);
   if (store === undefined) throw withoutStore(options.target);
   try {
     reportStart(run);
-    const rules: StoreRules = {
-      objectsFd: openDirectory(kernel, store.fd, "objects"),
-      groupsFd: openDirectory(kernel, store.fd, "groups"),
-      root: treeRoot(kernel, target),
-      compared: store.format.compared,
-      depth: quick ? "attributes" : "contents",
-      slice,
-    };
-    tellStore(run, store);
-    const found = { known: new InodeSet(), twice: new Set<string>(), suspects: new Set<string>() };
-    const checking: StoreCheck = { run, rules, ...found };
-    const setup = { ledger: undefined, trees: undefined, store: rules };
-    const ending = await withCrew(run, setup, findingsListener(checking), (crew) => checkAll(checking, crew));
-    const summary = summarise(run, ending, {
-      mode: "store",
-      quick,
-      ...(slice === undefined ? {} : { slice }),
-    });
-    if (slice !== undefined && summary.failures === 0 && ending.type === "finished")
-      recordSlice(run, store, slice);
-    return summary;
+    return await checkStore(run, target, store);
   } finally {
     store.close();
   }
+}
+
+async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promise<VerifySummary> {
+  const { quick, repair } = run.options;
+  const slice = chosenSlice(run, store, run.options.slice);
+  const rules = { ...rulesOf(run, target, store), slice };
+  tellStore(run, store);
+  const checking: StoreCheck = {
+    ...{ run, rules, known: new InodeSet(), twice: new Set(), suspects: new Set() },
+    strangers: new Strangers(run, rules, store),
+    repairing: repair ? new Repairing(run, rules) : undefined,
+  };
+  const setup = { ledger: undefined, trees: undefined, store: rules };
+  const checked = await withCrew(run, setup, listenerOf(checking), (crew) => checkAll(checking, crew));
+  checking.strangers.tell();
+  const ending =
+    (await checking.repairing?.repair({ target, store, ending: checked, ...checking })) ?? checked;
+  const summary = summarise(run, ending, {
+    ...{ mode: "store", quick },
+    ...(slice === undefined ? {} : { slice }),
+    ...(repair ? { repaired: run.repaired, unrepaired: run.unrepaired } : {}),
+    ...(run.options.against === undefined ? {} : { source: run.options.against }),
+  });
+  if (slice !== undefined && summary.failures === 0 && ending.type === "finished")
+    recordSlice(run, store, slice);
+  return summary;
+}
+
+function rulesOf({ kernel, options }: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
+  return {
+    objectsFd: openDirectory(kernel, store.fd, "objects"),
+    groupsFd: openDirectory(kernel, store.fd, "groups"),
+    root: treeRoot(kernel, target),
+    compared: store.format.compared,
+    depth: options.quick ? "attributes" : "contents",
+  };
 }
 
 function withoutStore(target: string): DedupeError {
@@ -81,19 +97,21 @@ function tellStore(run: VerifyRun, { isPrivate, index }: ReadStore): void {
   if (index === "missing") tell(".dedupe/index/data.mdb", "index-missing", "note");
 }
 
-function findingsListener({ run, suspects }: StoreCheck) {
-  const newInodes = new InodeSet();
+function listenerOf({ run, suspects, strangers, repairing }: StoreCheck) {
   return {
     findings: (findings: Finding[]): void => {
       for (const finding of findings) {
         const { pending } = finding;
         if (finding.class === "new-since") {
-          // Threads in different snapshots meet the same inode.
-          if (pending !== undefined && !newInodes.add(pending.inoLow, pending.inoHigh)) continue;
-        } else if (pending !== undefined) suspects.add(keyOf(pending));
-        tellFinding(run, finding, notes.has(finding.class) ? "note" : "finding");
+          strangers.add(finding);
+          continue;
+        }
+        if (pending !== undefined) suspects.add(keyOf(pending));
+        tellFinding(run, finding, "finding");
+        repairing?.note(finding);
       }
     },
+    ...(repairing === undefined ? {} : repairing.listener(suspects)),
   };
 }
 

@@ -27,11 +27,15 @@ const DIGEST = "blake3-256";
 const attributes = ["mode", "owner", "time", "xattrs"] as const;
 
 /** undefined: the target has no store. @throws DedupeError when it is locked, or of a format that is not known */
-export function openReadStore(kernel: Kernel, target: Root): ReadStore | undefined {
+export function openReadStore(
+  kernel: Kernel,
+  target: Root,
+  lock: (storeFd: number) => number = (storeFd) => shareLock(kernel, storeFd, target),
+): ReadStore | undefined {
   const fd = openStore(kernel, target);
   if (fd === undefined) return undefined;
   const { sys } = kernel;
-  const lockFd = shareLock(kernel, fd, target);
+  const lockFd = lock(fd);
   const close = (): void => {
     for (const each of [lockFd, fd]) if (each >= 0) sys.close(each);
   };

@@ -42,7 +42,7 @@ const DIRECTORIES_A_TASK = 4;
 const CRAMPED_BYTES = 32 << 20;
 const isFanOut = /^[0-9a-f]{2}$/;
 
-/** Drives a compact: what is to be done is found out first, then done (docs/design.md, "Compacting"; ADR 10). */
+/** Drives a compact: what is to be done is found out first, then done (docs/design.md, "Compacting"; ADR 12). */
 export class Compaction {
   readonly #parts: CompactionParts;
   /** Of the new inodes, and of those that are merged again. */

@@ -8,6 +8,12 @@ import { given, parseDuration } from "./values.ts";
 
 const own: OptionSpec<RelinkOptions>[] = [
   {
+    flags: "--undo",
+    help: "put back the attributes that --ignore-time and the like took from names in earlier runs",
+    group: "Running:",
+    apply: (options) => (options.undo = true),
+  },
+  {
     flags: "--full",
     help: "read every file, also those that cannot have an equal",
     group: "Running:",
@@ -42,6 +48,7 @@ export function relinkOptions(typed: readonly TypedOption[], root: string): Reli
     snapshotsGlob: undefined,
     oneFileSystem: false,
     full: false,
+    undo: false,
     indexDir: undefined,
     jobs: Math.min(maxJobs, availableParallelism()),
     bwlimitBytes: undefined,
@@ -58,6 +65,15 @@ export function relinkOptions(typed: readonly TypedOption[], root: string): Reli
     spec.apply(options, value);
   }
   if (options.minSizeBytes > options.maxSizeBytes) throw usageError("--min-size is larger than --max-size");
+  if (options.undo && !undoable(typed)) {
+    throw usageError("--undo puts back all that was discarded: it takes no options of selection or merging");
+  }
   if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
   return options;
+}
+
+/** Only how it runs and what it prints may be chosen. */
+function undoable(typed: readonly TypedOption[]): boolean {
+  const others = new Set([...selection, ...merging].map(({ flags }) => longName(flags)));
+  return typed.every(({ name }) => !others.has(name) && name !== "full" && name !== "bwlimit");
 }

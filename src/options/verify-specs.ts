@@ -2,6 +2,7 @@
 import { usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
 import { maxJobs } from "./migrate-specs.ts";
+import { rsnapshotConfSpec } from "./rsnapshot.ts";
 import { given, parseCount, parseRate } from "./values.ts";
 
 export type VerifyOptionSpec = {
@@ -21,9 +22,18 @@ const checking: VerifyOptionSpec[] = [
   },
   {
     flags: "--slice <k/n>",
-    help: "read only the k-th of n parts of the store, such as 1/30; all n parts together are the whole",
+    help: "read only the k-th of n parts of the store, such as 1/30, or with next/30 the one whose turn it is; all n parts together are the whole",
     group: "Checking a store:",
     apply: (options, value) => (options.slice = parseSlice(value)),
+  },
+];
+
+const repairing: VerifyOptionSpec[] = [
+  {
+    flags: "--repair",
+    help: "restore what rotted, for all its names, from another copy on the target, or from the source that --against names (nothing is compared then)",
+    group: "Checking a store:",
+    apply: (options) => (options.repair = true),
   },
 ];
 
@@ -99,6 +109,7 @@ const running: VerifyOptionSpec[] = [
     group: "Running:",
     apply: (options, value) => (options.bwlimitBytes = parseRate(value, "--bwlimit")),
   },
+  rsnapshotConfSpec,
 ];
 
 const output: VerifyOptionSpec[] = [
@@ -142,6 +153,7 @@ const output: VerifyOptionSpec[] = [
 
 export const verifyOptionSpecs: readonly VerifyOptionSpec[] = [
   ...checking,
+  ...repairing,
   ...comparing,
   ...running,
   ...output,
@@ -149,12 +161,13 @@ export const verifyOptionSpecs: readonly VerifyOptionSpec[] = [
 
 const MOST_SLICES = 10_000;
 
-function parseSlice(text: string): { number: number; of: number } {
-  const match = /^(\d{1,5})\/(\d{1,5})$/.exec(text);
-  const [number, of] = [Number(match?.[1]), Number(match?.[2])];
-  if (match === null || of < 1 || of > MOST_SLICES || number < 1 || number > of)
+function parseSlice(text: string): { number: number | "next"; of: number } {
+  const match = /^(\d{1,5}|next)\/(\d{1,5})$/.exec(text);
+  const number = match?.[1] === "next" ? "next" : Number(match?.[1]);
+  const of = Number(match?.[2]);
+  if (match === null || of < 1 || of > MOST_SLICES || (number !== "next" && (number < 1 || number > of)))
     throw usageError(
-      `--slice takes a part and how many there are, such as 1/30 (at most ${MOST_SLICES}), not '${text}'`,
+      `--slice takes a part and how many there are, such as 1/30 or next/30 (at most ${MOST_SLICES}), not '${text}'`,
     );
   return { number, of };
 }

@@ -5,12 +5,12 @@ import { DedupeError, usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
 import { longName, maxJobs } from "./migrate-specs.ts";
 import type { TypedOption } from "./migrate.ts";
-import { given } from "./values.ts";
+import { checkTarget } from "./rsnapshot.ts";
 import { verifyOptionSpecs } from "./verify-specs.ts";
 
 const hint = "Try 'dedupe verify --help'.";
 
-export function verifyOptions(typed: readonly TypedOption[], target: string): VerifyOptions {
+export function verifyOptions(typed: readonly TypedOption[], target: string | undefined): VerifyOptions {
   try {
     const options = defaults(target);
     for (const { name, value } of typed) {
@@ -18,6 +18,7 @@ export function verifyOptions(typed: readonly TypedOption[], target: string): Ve
       if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
       spec.apply(options, value);
     }
+    checkTarget(options);
     checkTogether(options);
     return options;
   } catch (error) {
@@ -26,11 +27,13 @@ export function verifyOptions(typed: readonly TypedOption[], target: string): Ve
   }
 }
 
-function defaults(target: string): VerifyOptions {
+function defaults(target: string | undefined): VerifyOptions {
   return {
     command: "verify",
-    target: given(target, "<target>"),
+    target,
+    rsnapshotConf: undefined,
     against: undefined,
+    repair: false,
     quick: false,
     slice: undefined,
     certificate: undefined,
@@ -57,16 +60,26 @@ function checkTogether(options: VerifyOptions): void {
   if (against !== undefined && certificateCheck !== undefined)
     throw usageError("--against and --certificate-check contradict each other");
   const isStoreCheck = against === undefined && certificateCheck === undefined;
-  if (!isStoreCheck && (quick || slice !== undefined))
+  if (!isStoreCheck && !options.repair && (quick || slice !== undefined))
     throw usageError("--quick and --slice belong to a check of the store alone");
   if (against === undefined && options.certificate !== undefined)
     throw usageError("--certificate means nothing without --against");
   if (against === undefined && (options.filters.length > 0 || options.oneFileSystem))
     throw usageError("filters and --one-file-system mean nothing without --against");
+  if (options.repair) checkRepair(options);
   for (const root of [against, against === undefined ? undefined : options.target]) {
     checkOutside(options.logFile, "--log-file", root);
     checkOutside(options.certificate, "--certificate", root);
   }
+}
+
+/** With it, --against says where contents may come from, and nothing is compared. */
+function checkRepair({ quick, certificate, certificateCheck, filters, oneFileSystem }: VerifyOptions): void {
+  if (quick) throw usageError("--repair and --quick contradict each other: damage is found by reading");
+  if (certificateCheck !== undefined || certificate !== undefined)
+    throw usageError("--repair makes and checks no certificate: run --against without it afterwards");
+  if (filters.length > 0 || oneFileSystem)
+    throw usageError("--repair looks at the whole store: filters and --one-file-system mean nothing with it");
 }
 
 /** What is compared must not change meanwhile. By name only: symlinks may hide more. */

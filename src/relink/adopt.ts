@@ -2,7 +2,7 @@ import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/consta
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import { REF_WORDS, type StoreSession } from "../../store/store.ts";
-import { onSource, onTarget, targetFailed, EntryFailure } from "../work/errors.ts";
+import { fromSource, onSource, onTarget, targetFailed, EntryFailure } from "../work/errors.ts";
 import { statOpen } from "../work/source-file.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
@@ -11,6 +11,7 @@ import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
 import { busy, changed } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
+import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf, variantRecordOf } from "./variant.ts";
 
 const ATTEMPTS = 3;
@@ -50,9 +51,22 @@ export class Adopter {
     else this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
     onTarget(session.stat(ref, stat), "statx");
     stat.copyWords(STATX_WORDS, target, TARGET_ROW.inode);
+    if (!this.#thread.rules.compared.xattrs) this.#markXattrs(session, target);
     session.remember(stat);
     session.table.insertObject(ref, session.found);
     this.#record(session, target);
+  }
+
+  /** Ignored ones, so that it is known which names lose others. */
+  #markXattrs(session: StoreSession, target: Uint32Array): void {
+    const { sys, ref, xattrs } = this.#thread;
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = onTarget(openQuietly(sys, session.directoryOf(ref), ref.format(), flags), "openat");
+    try {
+      target.set(xattrMark(fromSource(() => xattrs.read({ fd }))), TARGET_ROW.xattrs);
+    } finally {
+      sys.close(fd);
+    }
   }
 
   /** An object that has no name in the tree: sound, or its name goes and the next run finds another survivor. */

@@ -4,6 +4,7 @@ import { readFile, writeAll, type Kernel } from "../sys/files.ts";
 import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
+import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
 import { CTIME, INO_HIGH, INO_LOW } from "./layout.ts";
 
 const LOG_NAME = "relink";
@@ -23,55 +24,53 @@ export type LoggedDirectory = {
   names: LoggedName[];
 };
 
-/** Bytes that grow. */
-class Bytes {
-  #bytes = Buffer.alloc(1 << 16);
-  #end = 0;
+export type PathSource = { pathOf(id: number): Buffer };
 
-  #room(count: number): void {
-    if (this.#end + count <= this.#bytes.length) return;
-    const larger = Buffer.alloc(Math.max(this.#end + count, this.#bytes.length * 2));
-    this.#bytes.copy(larger, 0, 0, this.#end);
-    this.#bytes = larger;
-  }
-  words(...words: number[]): void {
-    this.#room(words.length * 4);
-    for (const word of words) this.#end = this.#bytes.writeUInt32LE(word >>> 0, this.#end);
-  }
-  bytes(bytes: Uint8Array): void {
-    this.words(bytes.length);
-    this.#room(bytes.length);
-    this.#bytes.set(bytes, this.#end);
-    this.#end += bytes.length;
-  }
-  get whole(): Buffer {
-    return this.#bytes.subarray(0, this.#end);
+/** What a batch is about to do, directory by directory. */
+export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {
+  for (let index = 0; index < batch.directoryCount; index++) {
+    const row = batch.directory(index);
+    if (row[DIRECTORY_ROW.state] !== DONE) continue;
+    const first = row[DIRECTORY_ROW.firstName] as number;
+    yield {
+      path: directories.pathOf(row[DIRECTORY_ROW.id] as number),
+      ino: [row[DIRECTORY_ROW.inoHigh] as number, row[DIRECTORY_ROW.inoLow] as number],
+      mtime: row.subarray(DIRECTORY_ROW.mtime, DIRECTORY_ROW.print),
+      print: { high: row[DIRECTORY_ROW.print] as number, low: row[DIRECTORY_ROW.print + 1] as number },
+      names: Array.from({ length: row[DIRECTORY_ROW.nameCount] as number }, (_, at) =>
+        loggedName(batch, batch.name(first + at)),
+      ),
+    };
   }
 }
 
-function encode(batch: BatchView, pathOf: (id: number) => Buffer): Buffer {
-  const out = new Bytes();
-  const rows = Array.from({ length: batch.directoryCount }, (_, index) => batch.directory(index)).filter(
-    (row) => row[DIRECTORY_ROW.state] === DONE,
-  );
-  out.words(rows.length);
-  for (const row of rows) {
-    out.bytes(pathOf(row[DIRECTORY_ROW.id] as number));
-    out.words(...row.subarray(DIRECTORY_ROW.inoHigh, DIRECTORY_ROW.state));
-    const first = row[DIRECTORY_ROW.firstName] as number;
-    const count = row[DIRECTORY_ROW.nameCount] as number;
-    out.words(count);
-    for (let index = first; index < first + count; index++) {
-      const name = batch.name(index);
-      const victim = batch.victim(name[NAME_ROW.victim] as number);
-      const target = batch.target(name[NAME_ROW.target] as number);
-      const inode = target.subarray(TARGET_ROW.inode);
-      out.bytes(batch.textOf(name, NAME_ROW.text));
-      out.words(...victim.subarray(0, CTIME));
-      out.words(inode[INO_HIGH] as number, inode[INO_LOW] as number);
-      out.words(...target.subarray(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS));
+function loggedName(batch: BatchView, row: Uint32Array): LoggedName {
+  const target = batch.target(row[NAME_ROW.target] as number);
+  const inode = target.subarray(TARGET_ROW.inode);
+  const ref = target.slice(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS);
+  return {
+    name: batch.textOf(row, NAME_ROW.text),
+    victim: batch.victim(row[NAME_ROW.victim] as number).subarray(0, CTIME),
+    target: [inode[INO_HIGH] as number, inode[INO_LOW] as number],
+    ref: Buffer.from(ref.buffer),
+  };
+}
+
+function encode(directories: Iterable<LoggedDirectory>): Buffer {
+  const out = new GrowingBytes();
+  let count = 0;
+  out.words(count);
+  for (const { path, ino, mtime, print, names } of directories) {
+    count++;
+    out.bytes(path);
+    out.words(...ino, ...mtime, print.high, print.low, names.length);
+    for (const { name, victim, target, ref } of names) {
+      out.bytes(name);
+      out.words(...victim.subarray(0, CTIME), ...target);
+      out.raw(ref);
     }
   }
+  out.whole.writeUInt32LE(count);
   return out.whole;
 }
 
@@ -79,10 +78,9 @@ function encode(batch: BatchView, pathOf: (id: number) => Buffer): Buffer {
 export function writeBatchLog(
   { sys, scratch }: Kernel,
   logFd: number,
-  batch: BatchView,
-  pathOf: (id: number) => Buffer,
+  directories: Iterable<LoggedDirectory>,
 ): void {
-  const body = encode(batch, pathOf);
+  const body = encode(directories);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
   try {
@@ -109,27 +107,19 @@ export function readBatchLog(kernel: Kernel, logFd: number): LoggedDirectory[] {
 }
 
 function decode(body: Buffer): LoggedDirectory[] {
-  let at = 0;
-  const word = (): number => {
-    at += 4;
-    return body.readUInt32LE(at - 4);
-  };
-  const bytes = (length: number): Buffer => {
-    at += length;
-    return body.subarray(at - length, at);
-  };
-  const ino = (): InoWords => [word(), word()];
+  const from = new BytesReader(body);
+  const ino = (): InoWords => [from.word(), from.word()];
   const name = (): LoggedName => ({
-    name: bytes(word()),
-    victim: Uint32Array.from({ length: CTIME }, word),
+    name: from.bytes(),
+    victim: from.words(CTIME),
     target: ino(),
-    ref: bytes(REF_BYTES),
+    ref: from.bytes(REF_BYTES),
   });
-  return Array.from({ length: word() }, () => ({
-    path: bytes(word()),
+  return Array.from({ length: from.word() }, () => ({
+    path: from.bytes(),
     ino: ino(),
-    mtime: Uint32Array.of(word(), word(), word()),
-    print: { high: word(), low: word() },
-    names: Array.from({ length: word() }, name),
+    mtime: from.words(3),
+    print: { high: from.word(), low: from.word() },
+    names: Array.from({ length: from.word() }, name),
   }));
 }

@@ -10,7 +10,17 @@ export type BatchMemory = {
   targets: SharedArrayBuffer;
 };
 
-export const NAME_ROW = { text: 0, length: 1, victim: 2, target: 3, state: 4, unit: 5, words: 6 } as const;
+/** `xattrs`: where they are ignored, the mark of those that the name's inode had when they were written down. */
+export const NAME_ROW = {
+  text: 0,
+  length: 1,
+  victim: 2,
+  target: 3,
+  state: 4,
+  unit: 5,
+  xattrs: 6,
+  words: 8,
+} as const;
 export const DIRECTORY_ROW = {
   id: 0,
   firstName: 1,
@@ -32,7 +42,7 @@ export const VICTIM_ROW = {
 } as const;
 /**
  * `inode` is the state that the target's inode must have. `directory`, `text`, `length`: a name of it in the tree,
- * where there is one. `xattrs`: its variant, where it has some.
+ * where there is one. `xattrs`: its variant, where it has some; of xattrs that are ignored their mark.
  */
 export const TARGET_ROW = {
   ref: 0,

@@ -2,16 +2,22 @@ import { AT_EMPTY_PATH } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { Listing } from "../tree/listing.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { EntryFailure, onTarget } from "../work/errors.ts";
+import { EntryFailure, fromSource, onTarget } from "../work/errors.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
+import { DiscardKeeper } from "./discards.ts";
 import { fingerprint, type MayBe, type Print } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
+import type { BatchStore } from "./messages.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { Replacer } from "./replace.ts";
+import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf } from "./variant.ts";
 
 const STATX_MTIME = [29, 28, 30] as const;
+
+/** Directories of a batch. `undo`: the number under which discarded attributes are kept; undefined: none are. */
+export type BatchRange = { first: number; count: number; undo: number | undefined };
 
 /** Pass 2: takes directories of a batch down, then replaces the names in them. */
 export class BatchWorker {
@@ -20,17 +26,22 @@ export class BatchWorker {
   readonly #replacer: Replacer;
   readonly #times: TimesBuffer;
   readonly #objectsFd: number;
+  readonly #keeper: DiscardKeeper;
 
-  constructor(thread: RelinkThread, store: { objectsFd: number; tmpFd: number }) {
+  constructor(thread: RelinkThread, store: BatchStore) {
     this.#thread = thread;
     this.#listing = new Listing(thread.sys);
     this.#replacer = new Replacer(thread, store.tmpFd, Buffer.from(`relink.${String(thread.worker)}`));
     this.#times = new TimesBuffer(thread.sys);
     this.#objectsFd = store.objectsFd;
+    this.#keeper = new DiscardKeeper(thread, store.logFd);
   }
 
-  /** Before anything is changed: each directory's own inode, its time and its listing. */
-  prepare(batch: BatchView, first: number, count: number): void {
+  /**
+   * Before anything is changed: each directory's own inode, its time and its listing, and what its names are to lose.
+   * @throws RunFailure
+   */
+  prepare(batch: BatchView, { first, count, undo }: BatchRange): void {
     for (let index = first; index < first + count; index++) {
       const row = batch.directory(index);
       const isPrepared = this.#attempt(row, () => {
@@ -45,7 +56,9 @@ export class BatchWorker {
         row[DIRECTORY_ROW.print + 1] = print?.low ?? 0;
       });
       row[DIRECTORY_ROW.state] = isPrepared ? DONE : FAILED;
+      if (isPrepared && undo !== undefined) this.#keeper.keep(batch, row, undo);
     }
+    this.#keeper.flush();
     this.#thread.flush();
   }
 
@@ -76,26 +89,27 @@ export class BatchWorker {
   }
 
   /** The names of a directory, then its time. A stop comes between two directories. @throws RunFailure, Stopped */
-  replace(batch: BatchView, first: number, count: number): void {
+  replace(batch: BatchView, { first, count, undo }: BatchRange): void {
     for (let index = first; index < first + count; index++) {
       this.#thread.checkStop();
       const row = batch.directory(index);
-      if (row[DIRECTORY_ROW.state] === DONE) this.#replaceIn(batch, row);
+      if (row[DIRECTORY_ROW.state] === DONE) this.#replaceIn(batch, row, undo !== undefined);
       this.#thread.flush();
     }
   }
 
-  #replaceIn(batch: BatchView, row: Uint32Array): void {
+  #replaceIn(batch: BatchView, row: Uint32Array, isKept: boolean): void {
     const touched = { isSo: false };
     this.#eachName(batch, row, (name, text) => {
       const target = batch.target(name[NAME_ROW.target] as number);
+      const isReady = name[NAME_ROW.state] !== FAILED && target[TARGET_ROW.state] === DONE;
       name[NAME_ROW.state] = FAILED;
-      if (target[TARGET_ROW.state] !== DONE) return;
+      if (!isReady) return;
       this.#thread.attempt(
         () => joined(this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), text),
         () => {
           touched.isSo = true;
-          name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target });
+          name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target, isKept });
         },
       );
     });
@@ -108,18 +122,27 @@ export class BatchWorker {
   #replaceName(
     batch: BatchView,
     row: Uint32Array,
-    { name, text, target }: { name: Uint32Array; text: Buffer; target: Uint32Array },
+    { name, text, target, isKept }: { name: Uint32Array; text: Buffer; target: Uint32Array; isKept: boolean },
   ): number {
     const { directories, ref, tally } = this.#thread;
     const dirFd = directories.open(row[DIRECTORY_ROW.id] as number);
     ref.copyFrom(target, TARGET_ROW.ref);
     const victim = batch.victim(name[NAME_ROW.victim] as number).subarray(VICTIM_ROW.state);
-    const hasXattrs = (fd: number): boolean => hasXattrsOf(this.#thread, target, fd);
+    const hasXattrs = (fd: number): boolean =>
+      isKept ? this.#hasMark(fd, name, target) : hasXattrsOf(this.#thread, target, fd);
     const from = { dirFd: this.#objectsFd, name: ref.format(), state: target.subarray(TARGET_ROW.inode) };
     const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs }, from);
     if (done === "unchanged") return UNCHANGED;
     tally.replacedNames++;
     return DONE;
+  }
+
+  /** Where xattrs are ignored: those that were written down. */
+  #hasMark(fd: number, name: Uint32Array, target: Uint32Array): boolean {
+    const { rules, xattrs } = this.#thread;
+    if (rules.compared.xattrs) return hasXattrsOf(this.#thread, target, fd);
+    const mark = xattrMark(fromSource(() => xattrs.read({ fd })));
+    return mark.every((word, at) => word === name[NAME_ROW.xattrs + at]);
   }
 
   /** Not where someone else changed the listing meanwhile: then the time is theirs. */

@@ -111,9 +111,9 @@ export class DirectRelinker {
     const { kernel, directories, comparesXattrs, replaced, rootFd } = this.#parts;
     const dirFd = directories.open(place.directory);
     const fromFd = directories.open(survivor.place.directory);
+    if (!comparesXattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return;
     const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
     const hasXattrs = (fd: number): boolean =>
-      !comparesXattrs ||
       sameXattrs(
         fromSource(() => this.#xattrs.read({ fd })),
         xattrs,
@@ -124,6 +124,21 @@ export class DirectRelinker {
       if (done === "replaced") replaced(place);
     } finally {
       for (const { fd, mtimeNs } of before) kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
+    }
+  }
+
+  /** Ignored ones that differ wait for the log of what is discarded. */
+  #hasXattrs(dirFd: number, name: Buffer, xattrs: readonly Xattr[]): boolean {
+    const { sys, scratch } = this.#parts.kernel;
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = onSource(openQuietly(sys, dirFd, scratch.at(name), flags), "openat");
+    try {
+      return sameXattrs(
+        fromSource(() => this.#xattrs.read({ fd })),
+        xattrs,
+      );
+    } finally {
+      sys.close(fd);
     }
   }
 

@@ -1,26 +1,19 @@
-import {
-  AT_EMPTY_PATH,
-  AT_SYMLINK_NOFOLLOW,
-  O_CLOEXEC,
-  O_NONBLOCK,
-  O_RDONLY,
-  RENAME_EXCHANGE,
-} from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, RENAME_EXCHANGE } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
-import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { ContentMover, Ref } from "../../store/store.ts";
+import { Ref } from "../../store/store.ts";
 import { Listing } from "../tree/listing.ts";
 import { openBelow } from "../tree/path.ts";
-import { TimesBuffer } from "../tree/times.ts";
 import { forgetBatchLog, readBatchLog, type LoggedDirectory, type LoggedName } from "./batch-log.ts";
-import { fingerprint } from "./fingerprint.ts";
 import { isInode, isState } from "./inode-state.ts";
-import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
+import { hashesToItsName, putTimeBack, type Interrupted } from "./interrupted.ts";
+import { NameMender, isInStore, isRepair } from "./name-mender.ts";
 
 const LEFTOVER = "relink.";
-
-export type Interrupted = { kernel: Kernel; rootFd: number; tmpFd: number; logFd: number; objectsFd: number };
+/** In tmp/, with a number: an inode that a repair has written. */
+export const COPY_PREFIX = "repair.";
+/** A copy that `--undo` makes, before it has a name in the store: nothing of a tree ever has this name. */
+export const RESTORED_NAME = Buffer.from("undo.copy");
 
 /**
  * What a run that was killed in the middle of a batch left to do. A temporary name may be the last one of a victim: it
@@ -29,21 +22,45 @@ export type Interrupted = { kernel: Kernel; rootFd: number; tmpFd: number; logFd
  * @returns names in tmp/ of which nothing is known; they stay. @throws SysError
  */
 export function finishInterrupted(parts: Interrupted): Buffer[] {
-  const { kernel, logFd } = parts;
+  const { kernel, logFd, tmpFd } = parts;
+  kernel.sys.unlinkat(tmpFd, kernel.scratch.at(RESTORED_NAME), 0);
   const directories = readBatchLog(kernel, logFd);
-  const unknown = leftoversIn(parts).filter((leftover) => !settleLeftover(parts, directories, leftover));
+  dropCopies(parts);
+  const unknown = leftoversIn(parts, LEFTOVER).filter(
+    (leftover) => !settleLeftover(parts, directories, leftover),
+  );
+  finishRepair(parts, directories);
   for (const directory of directories) putTimeBack(parts, directory);
   forgetBatchLog(kernel, logFd);
   return unknown;
 }
 
-function leftoversIn({ kernel, tmpFd }: Interrupted): Buffer[] {
+function leftoversIn({ kernel, tmpFd }: Interrupted, prefix: string): Buffer[] {
   const { sys } = kernel;
   const listing = new Listing(sys);
   const names: Buffer[] = [];
   sys.lseek(tmpFd, 0, 0);
   while (check(listing.read(tmpFd), "getdents64") > 0) while (listing.next()) names.push(listing.copyName());
-  return names.filter((name) => name.toString("latin1").startsWith(LEFTOVER));
+  return names.filter((name) => name.toString("latin1").startsWith(prefix));
+}
+
+/**
+ * New inodes of a repair, and links to them on their way: what they were written from is there still, and the damaged
+ * inode as well, where they have not got its names yet.
+ */
+function dropCopies(parts: Interrupted): void {
+  const { sys, scratch } = parts.kernel;
+  const stat = new Stat(sys);
+  const inoOf = (name: Buffer): bigint => {
+    check(sys.statx(parts.tmpFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+    return stat.ino;
+  };
+  const copies = leftoversIn(parts, COPY_PREFIX);
+  const inodes = new Set(copies.map(inoOf));
+  const links =
+    inodes.size === 0 ? [] : leftoversIn(parts, LEFTOVER).filter((name) => inodes.has(inoOf(name)));
+  for (const name of [...links, ...copies])
+    check(sys.unlinkat(parts.tmpFd, scratch.at(name), 0), "unlinkat", name);
 }
 
 /** true: it is gone, or has its own name again. */
@@ -78,23 +95,6 @@ function isObject({ kernel, objectsFd }: Interrupted, { ref }: LoggedName, stat:
   return stat.inoHigh === inoHigh && stat.inoLow === inoLow;
 }
 
-function hashesToItsName({ kernel, objectsFd }: Interrupted, { ref, target }: LoggedName): boolean {
-  const { sys, scratch } = kernel;
-  const named = new Ref(sys).setBytes(ref);
-  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-  const fd = openQuietly(sys, objectsFd, named.format(), flags);
-  if (fd < 0) return false;
-  try {
-    const stat = new Stat(sys);
-    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
-    if (stat.inoHigh !== target[0] || stat.inoLow !== target[1]) return false;
-    const content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
-    return content.hash(fd, stat.sizeBytes)?.equals(named.digest) ?? false;
-  } finally {
-    sys.close(fd);
-  }
-}
-
 /** Whether the target's inode is what the name leads to now. */
 function standsUnder({ kernel, rootFd }: Interrupted, { path }: LoggedDirectory, name: LoggedName): boolean {
   const { sys, scratch } = kernel;
@@ -126,28 +126,10 @@ function giveBack(
   return isOut;
 }
 
-function putTimeBack(
-  { kernel, rootFd }: Interrupted,
-  { path, ino, mtime, print, names }: LoggedDirectory,
-): void {
-  const { sys, scratch } = kernel;
-  const fd = openBelow(kernel, rootFd, path);
-  if (fd < 0) return;
-  try {
-    const stat = new Stat(sys);
-    const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
-    if (statted < 0 || stat.inoHigh !== ino[0] || stat.inoLow !== ino[1]) return;
-    const mayBe = new Map(
-      names.map(({ name, victim, target }) => [
-        name.toString("latin1"),
-        [[victim[INO_HIGH] ?? 0, victim[INO_LOW] ?? 0] as const, target],
-      ]),
-    );
-    const now = fingerprint(kernel, new Listing(sys), fd, mayBe);
-    if (now?.high !== print.high || now.low !== print.low) return;
-    const mtimeNs = timeAt(mtime, 0);
-    if (stat.mtimeNs !== mtimeNs) sys.futimens(fd, new TimesBuffer(sys).withMtime(mtimeNs));
-  } finally {
-    sys.close(fd);
-  }
+/** The names that a repair had not come to: nobody would find their inode damaged once it is no object any more. */
+function finishRepair(parts: Interrupted, directories: LoggedDirectory[]): void {
+  if (!isRepair(directories)) return;
+  const isGood = (name: LoggedName): boolean => hashesToItsName(parts, name);
+  const mender = new NameMender({ ...parts, isGood }, Buffer.from(`${LEFTOVER}finish`));
+  for (const directory of directories) if (!isInStore(directory)) mender.mend(directory);
 }

@@ -1,11 +1,21 @@
+import type { Compared } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Failure } from "../work/messages.ts";
 import { PlaceReader, type Place } from "./batch.ts";
 import { NO_SURVIVOR } from "./classes.ts";
+import { ATTRIBUTES } from "./discards.ts";
 import { DirectRelinker, type DirectClass } from "./direct.ts";
 import type { Directories } from "./directories.ts";
 import type { HeapReader } from "./heap.ts";
-import { CLASS_AT_HIGH, CLASS_COUNT, CLASS_SURVIVOR, NAMES_COUNT, NLINK, numberAt } from "./layout.ts";
+import {
+  CLASS_AT_HIGH,
+  CLASS_COUNT,
+  CLASS_SURVIVOR,
+  NAMES_COUNT,
+  NLINK,
+  numberAt,
+  sameWords,
+} from "./layout.ts";
 import { linkRoom } from "./link-room.ts";
 import type { RecordReader } from "./record-file.ts";
 
@@ -16,7 +26,7 @@ export type RoomParts = {
   heap: HeapReader;
   members: RecordReader;
   places: RecordReader;
-  comparesXattrs: boolean;
+  compared: Compared;
   linkLimit: number;
   failed: (failure: Failure) => void;
   replaced: (place: Place) => void;
@@ -35,7 +45,7 @@ export class RoomMaker {
 
   /** After each class: whether there is room enough. @throws RunFailure */
   *run(classes: Iterable<Uint32Array>): Generator<boolean> {
-    const relinker = new DirectRelinker(this.#parts);
+    const relinker = new DirectRelinker({ ...this.#parts, comparesXattrs: this.#parts.compared.xattrs });
     for (const record of classes) {
       const each = this.#classOf(record);
       if (each === undefined) continue;
@@ -63,6 +73,8 @@ export class RoomMaker {
     for (let index = first; index < first + count; index++) {
       if (index === at) continue;
       const state = members.at(index).slice();
+      // There is no room to write down what it would lose: its turn comes with the batches.
+      if (!sameWords(state, survivor, ATTRIBUTES)) continue;
       room -= state[NAMES_COUNT] as number;
       if (room > 0) yield { state, places: this.#names.of(state) };
     }

@@ -53,6 +53,9 @@ export type WalkTask = {
   subdirectories: Buffer[] | undefined;
 };
 
+/** Directories of the store that a batch is carried out with. */
+export type BatchStore = { objectsFd: number; tmpFd: number; logFd: number };
+
 export type RelinkTask =
   | WalkTask
   /** Candidates to be read, by their position in the file. */
@@ -65,7 +68,8 @@ export type RelinkTask =
       first: number;
       count: number;
       batch: BatchMemory;
-      store: { objectsFd: number; tmpFd: number };
+      store: BatchStore;
+      undo: number | undefined;
     };
 
 /** A set of inodes that threads share (inode-set.ts). */

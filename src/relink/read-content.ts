@@ -1,7 +1,7 @@
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { openQuietly } from "../sys/files.ts";
 import type { Stat } from "../sys/stat.ts";
-import { variantOf, type SourceState } from "../../store/store.ts";
+import { NO_OBJECT, variantOf, type SourceState } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { fromSource, onSource } from "../work/errors.ts";
@@ -117,6 +117,7 @@ export class ContentReader {
     const { session, rules, ref } = this.#thread;
     if (session === undefined || !isLasting(rules.identity)) return;
     setRefOfRead(ref, record, rules);
+    ref.sibling = NO_OBJECT;
     const source = sourceStateOf(record);
     session.record({ identity: rules.identity, source, target: source, ref: ref.bytes });
   }

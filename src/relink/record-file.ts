@@ -1,12 +1,16 @@
+import { randomBytes } from "node:crypto";
 import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
 import { RunFailure } from "../work/errors.ts";
 
-/** A scratch file without a name from the start: nothing is left when the run dies. @throws SysError */
-export function openScratch({ sys, scratch }: Kernel, dirFd: number, name: string): number {
-  sys.unlinkat(dirFd, scratch.text(name), 0);
+/** A scratch file without a name: nothing is left when the run dies, and no one else's file goes. @throws SysError */
+export function openScratch({ sys, scratch }: Kernel, dirFd: number, kind: string): number {
+  const unnamed = sys.openat(dirFd, scratch.text("."), sys.O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
+  if (unnamed >= 0) return unnamed;
+  // Not every filesystem has O_TMPFILE. The directory may be /tmp, where names are anyone's.
+  const name = `dedupe-${kind}-${randomBytes(8).toString("hex")}`;
   const flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(dirFd, scratch.text(name), flags, 0o600), "openat", name);
   check(sys.unlinkat(dirFd, scratch.text(name), 0), "unlinkat", name);

@@ -22,6 +22,9 @@ export type RelinkListener<Told> = {
   told?(told: Told): void;
 };
 
+/** Threads that can do what a relink asks for, whatever else they can. */
+export type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect" | "tellAll">;
+
 /** The threads' program: that of a relink, or one that does further tasks. */
 const RELINK_WORKER = new URL("./worker.js", import.meta.url);
 

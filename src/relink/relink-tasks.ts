@@ -48,7 +48,7 @@ export class RelinkTasks implements TaskRunner<RelinkTask> {
       case "prepare":
       case "replace":
         this.#batchWorker ??= new BatchWorker(thread, task.store);
-        this.#batchWorker[task.type](new BatchView(task.batch), task.first, task.count);
+        this.#batchWorker[task.type](new BatchView(task.batch), task);
         return;
     }
   }

@@ -6,9 +6,9 @@ import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Ref, type Store } from "../../store/store.ts";
-import { forgetBatchLog, writeBatchLog } from "./batch-log.ts";
-import { BatchView, type BatchMemory } from "./batch-memory.ts";
+import { BatchView } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
+import { BatchRunner, discardsAny } from "./batch-runner.ts";
 import { BatchPlanner, type KnownObject, type PlannedBatch } from "./batch-planner.ts";
 import {
   ClassFormer,
@@ -33,9 +33,9 @@ import {
 import type { Failure } from "../work/messages.ts";
 import type { RelinkRules, RelinkTask, StockFiles } from "./messages.ts";
 import { RecordReader, RecordWriter } from "./record-file.ts";
-import { openSources, type Sources } from "./stock-files.ts";
+import { closeStockFiles, openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
-import type { RelinkPool } from "./relink-pool.ts";
+import type { StockPool } from "./relink-pool.ts";
 import { sealMeanwhile } from "./seal-meanwhile.ts";
 import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
 import { RoomMaker } from "./make-room.ts";
@@ -53,9 +53,6 @@ const NAMES_MOST = 65_536;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
-
-/** Threads that can do what a relink asks for. */
-type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect" | "tellAll">;
 
 export type RelinkingParts = {
   kernel: Kernel;
@@ -93,6 +90,7 @@ export class Relinking {
   #candidates = 0;
   #store: Store | undefined;
   #objectsFd: number;
+  #runner: BatchRunner | undefined;
   readonly #openStore: (() => Promise<Store>) | undefined;
 
   constructor(parts: RelinkingParts) {
@@ -258,13 +256,25 @@ export class Relinking {
     return true;
   }
 
-  /** The numbered order of docs/design.md, "Relinking". In a dry run the batch counts as done. */
+  #runnerFor(store: Store): BatchRunner {
+    const { kernel, pool, rules } = this.#parts;
+    this.#runner ??= new BatchRunner({
+      kernel,
+      pool,
+      store,
+      directories: this.#directories,
+      keepsDiscarded: discardsAny(rules.compared),
+    });
+    return this.#runner;
+  }
+
+  /** In a dry run the batch counts as done. */
   async #carryOut({ memory }: PlannedBatch): Promise<boolean> {
     const { counters, perUnit, batchDone } = this.#parts;
     const store = this.#store;
     const batch = new BatchView(memory);
     const pathOf = (id: number): Buffer => this.#directories.pathOf(id);
-    const isWhole = store === undefined || (await this.#change(memory, batch, store));
+    const isWhole = store === undefined || (await this.#runnerFor(store).run(memory, batch));
     countBatch(batch, { counters, perUnit, isDryRun: store === undefined });
     batchDone(batch, (id, name) => joined(pathOf(id), name));
     return isWhole;
@@ -281,7 +291,7 @@ export class Relinking {
     // What survives must be on the disk before anything gives way to it (P2).
     check(sys.syncfs(rootFd), "syncfs");
     const maker = new RoomMaker({
-      ...{ kernel, rootFd, comparesXattrs: rules.compared.xattrs, directories: this.#directories, failed },
+      ...{ kernel, rootFd, compared: rules.compared, directories: this.#directories, failed },
       ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
       members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
       places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
@@ -303,23 +313,6 @@ export class Relinking {
     return true;
   }
 
-  async #change(memory: BatchMemory, batch: BatchView, store: Store): Promise<boolean> {
-    const { kernel, pool } = this.#parts;
-    const { logFd, objectsFd, tmpFd } = store.directories;
-    const more = { batch: memory, store: { objectsFd, tmpFd } };
-    const on = (type: "prepare" | "replace"): Generator<RelinkTask> =>
-      tasksOf(batch.directoryCount, pool.jobs, (range) => ({ type, ...range, ...more }));
-    await pool.run(
-      tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
-    );
-    if (!(await pool.run(on("prepare")))) return false;
-    writeBatchLog(kernel, logFd, batch, (id) => this.#directories.pathOf(id));
-    await store.seal();
-    const isWhole = await pool.run(on("replace"));
-    forgetBatchLog(kernel, logFd);
-    return isWhole;
-  }
-
   /** Everything durable, and rows of it in the index. @throws SysError */
   async seal(): Promise<void> {
     await this.#store?.seal();
@@ -330,13 +323,4 @@ export class Relinking {
     this.#directories.close();
     for (const fd of Object.values(this.#sources)) this.#parts.kernel.sys.close(fd);
   }
-}
-
-type Range = { first: number; count: number };
-
-/** As many tasks as keep all threads at work until the end. */
-function* tasksOf(count: number, jobs: number, task: (range: Range) => RelinkTask): Generator<RelinkTask> {
-  const size = Math.max(1, Math.min(READ_TASK, Math.ceil(count / (jobs * 8))));
-  for (let first = 0; first < count; first += size)
-    yield task({ first, count: Math.min(size, count - first) });
 }

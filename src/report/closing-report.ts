@@ -1,6 +1,14 @@
 /** The summary as a person reads it. It is printed after the last syncfs (P2), which it relies on. */
 import { compactHeadline, compactReport } from "./compact-report.ts";
-import type { CompactSummary, Counters, RelinkSummary, Summary, VerifySummary } from "./events.ts";
+import type {
+  CompactSummary,
+  Counters,
+  RelinkSummary,
+  StatsSummary,
+  Summary,
+  UndoSummary,
+  VerifySummary,
+} from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -12,13 +20,17 @@ import {
 import type { ReasonCounts } from "./reasons.ts";
 import { relinkHeadline, relinkReport } from "./relink-report.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
+import { statsHeadline, statsReport } from "./stats-report.ts";
+import { undoReport } from "./undo-report.ts";
 import { verifyHeadline, verifyReport } from "./verify-report.ts";
 
-type AnySummary = Summary | RelinkSummary | CompactSummary | VerifySummary;
+type AnySummary = Summary | RelinkSummary | UndoSummary | CompactSummary | VerifySummary | StatsSummary;
 
 export function closingReport(summary: AnySummary, reasons: ReasonCounts): string[] {
+  if ("restoredNames" in summary) return undoReport(summary, reasons);
   if (summary.command === "relink") return relinkReport(summary, reasons);
   if (summary.command === "compact") return compactReport(summary, reasons);
+  if (summary.command === "stats") return statsReport(summary, skippedText(summary.failures, reasons));
   if (summary.command === "verify") return verifyReport(summary, skippedText(summary.failures, reasons));
   return ["", headline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
@@ -27,6 +39,7 @@ export function headline(summary: AnySummary): string {
   if (summary.command === "relink") return relinkHeadline(summary);
   if (summary.command === "compact") return compactHeadline(summary);
   if (summary.command === "verify") return verifyHeadline(summary);
+  if (summary.command === "stats") return statsHeadline(summary);
   const { outcome, dryRun, elapsedMs, snapshots } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;
   const through = `${formatCount(snapshots.total - snapshots.pending)} of ${formatQuantity(snapshots.total, "snapshot")}`;
@@ -65,7 +78,8 @@ function rows(summary: Summary, reasons: ReasonCounts): Row[] {
   return [...sourceRows(summary), ...targetRows(summary), ...optional.filter(([, text]) => text !== "")];
 }
 
-function sourceRows({ snapshots, names, directories, inodes, contentBytes }: Summary): Row[] {
+function sourceRows(summary: Summary): Row[] {
+  const { snapshots, names, directories, inodes, contentBytes } = summary;
   const states = (["new", "updated", "unchanged", "incomplete", "pending"] as const)
     .filter((state) => snapshots[state] > 0)
     .map((state) => `${formatCount(snapshots[state])} ${state}`);
@@ -73,8 +87,8 @@ function sourceRows({ snapshots, names, directories, inodes, contentBytes }: Sum
   return [
     ["snapshots", `${formatCount(snapshots.total)}${detail}`],
     ["names", `${formatCount(names)}, ${formatQuantity(directories, "directory", "directories")} among them`],
-    ["inodes", `${formatCount(inodes)} in the source, directories not counted`],
-    ["content", `${formatBytes(contentBytes)} in the source, each inode counted once`],
+    ["inodes", `${aboutText(summary)}${formatCount(inodes)} in the source, directories not counted`],
+    ["content", `${aboutText(summary)}${formatBytes(contentBytes)} in the source, each inode counted once`],
   ];
 }
 
@@ -87,10 +101,16 @@ function targetRows({ dryRun, writtenBytes, createdInodes, linkedNames, readByte
   ];
 }
 
-function mergedText({ mergedInodes, mergedBytes, dryRun }: Summary): string {
+/** So many inodes that some may have been counted twice. */
+function aboutText({ approximate }: Summary): string {
+  return approximate ? "about " : "";
+}
+
+function mergedText(summary: Summary): string {
+  const { mergedInodes, mergedBytes, dryRun } = summary;
   if (mergedInodes === 0) return "";
   const became = dryRun ? "would share an inode with their equals" : "share an inode with their equals";
-  return `${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
+  return `${aboutText(summary)}${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
 }
 
 function savedText({ plainCopyBytes, contentBytes, mergedBytes, dryRun }: Summary): string {
@@ -120,11 +140,11 @@ function movedText({ removedSourceNames }: Summary): string {
 function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
   const parts = [
     lostOwners > 0 ? `the owner of ${formatQuantity(lostOwners, "inode")}` : "",
-    lostXattrs > 0 ? `extended attributes of ${formatQuantity(lostXattrs, "inode")}` : "",
+    lostXattrs > 0 ? formatQuantity(lostXattrs, "extended attribute") : "",
     lostDevices > 0 ? formatQuantity(lostDevices, "device node") : "",
   ].filter((part) => part !== "");
   if (parts.length === 0) return "";
-  return `${parts.join(", ")} (this user may not set them, or the target cannot hold them)`;
+  return `${parts.join(", ")} (this user may not read or set them, or the target cannot hold them)`;
 }
 
 function whatNext(summary: Summary): string[] {

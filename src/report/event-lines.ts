@@ -1,6 +1,7 @@
 /** One event -> one line of text, the same words on the terminal and in the log file. */
 import { compactPlanLine } from "./compact-report.ts";
 import type { Event } from "./events.ts";
+import { brokenChainLine, holdingLine, largestLine } from "./stats-lines.ts";
 import { formatBytes, formatCount, formatPath, formatQuantity, formatText } from "./format.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
@@ -36,6 +37,16 @@ export function eventLine(event: LineEvent, dryRun: boolean): string {
       return `affected: ${formatPath(event.path)}`;
     case "compact-plan":
       return compactPlanLine(event);
+    case "repaired":
+      return repairedLine(event);
+    case "unrepaired":
+      return `not repaired: ${formatPath(event.path)}: ${formatText(event.message)} (${event.code})`;
+    case "holding":
+      return holdingLine(event);
+    case "largest":
+      return largestLine(event);
+    case "broken-chain":
+      return brokenChainLine(event);
   }
 }
 
@@ -49,6 +60,8 @@ function startLine(event: Of<"start">): string {
       return formatText(`relink ${event.root} (${what})`);
     case "compact":
       return formatText(`compact ${event.target} (${what})`);
+    case "stats":
+      return formatText(`stats ${event.target} (${workers})`);
     case "verify": {
       const against = event.source === undefined ? "" : ` against ${event.source}`;
       return formatText(`verify ${event.target}${against} (${workers})`);
@@ -61,6 +74,14 @@ function relinkedLine({ path, names, freedBytes }: Of<"relinked">, dryRun: boole
   const what = dryRun ? "would be linked" : "linked";
   const freed = `${formatBytes(freedBytes)} ${dryRun ? "would be freed" : "freed"}`;
   return `${where}  ${formatQuantity(names, "name")} ${what}  ${freed}`;
+}
+
+function repairedLine({ path, how, from, names }: Of<"repaired">): string {
+  const what =
+    how === "restored"
+      ? `from ${formatPath(from)}, for ${formatQuantity(names, "name")} in the snapshots`
+      : `named ${formatPath(from)}`;
+  return `repaired: ${formatPath(path)}: ${what}`;
 }
 
 function noticeLine({ level, message }: Of<"notice">): string {

@@ -4,222 +4,72 @@
  * not be UTF-8. Sizes are bytes, durations milliseconds.
  */
 
-/** Counters that only grow during a run; the same object shape serves progress and summary. */
-export type Counters = {
-  /** Names seen in the source: directories, files, symlinks and specials alike. */
-  names: number;
-  directories: number;
-  /** Source inodes other than directories, each counted once. */
-  inodes: number;
-  /** Sum of st_size over the unique source inodes of regular files. */
-  contentBytes: number;
-  /** What a copy without hard links would write: st_size summed over every name of a regular file. */
-  plainCopyBytes: number;
-  /** Bytes read from the source. */
-  readBytes: number;
-  /** Bytes of content written to the target (holes are not written). */
-  writtenBytes: number;
-  /** Inodes created on the target, directories not counted. */
-  createdInodes: number;
-  /** Names made on the target by linking to an inode that was there already. */
-  linkedNames: number;
-  /** Source inodes that share a target inode with another source inode, and the bytes this saved. */
-  mergedInodes: number;
-  mergedBytes: number;
-  /** Further shared inodes opened because the filesystem's link limit was near. */
-  siblings: number;
-  /** Names removed from the target by --delete. */
-  deletedNames: number;
-  /** Names removed from the source by --remove-source-files. */
-  removedSourceNames: number;
-  /** Entries that could not be handled; each has had its own `failure` event. */
-  failures: number;
-  /** Attributes an ordinary user or the target filesystem could not keep, by kind. */
-  lostOwners: number;
-  lostXattrs: number;
-  lostDevices: number;
-};
+import type {
+  Counters,
+  SnapshotState,
+  Summary,
+  VerifySummary,
+  RelinkCounters,
+  UndoSummary,
+  RelinkPhase,
+  RelinkSummary,
+  CompactStep,
+  CompactFigures,
+  CompactCounters,
+  CompactSummary,
+  StatsSummary,
+} from "./summaries.ts";
 
-export type SnapshotState = "new" | "updated" | "unchanged" | "incomplete";
-
-export type RunOutcome = "complete" | "partial" | "failed" | "stopped";
-
-export type Summary = Counters & {
-  type: "summary";
-  command: "migrate";
-  outcome: RunOutcome;
-  exitCode: number;
-  dryRun: boolean;
-  source: string;
-  target: string;
-  /** Snapshots, and other directories beside them, by what became of them. */
-  snapshots: {
-    total: number;
-    new: number;
-    updated: number;
-    unchanged: number;
-    incomplete: number;
-    pending: number;
-  };
-  /** The next sibling limit the filesystem imposes, 0 where none was met. */
-  linkLimit: number;
-  elapsedMs: number;
-  peakRssAnonBytes: number;
-  /** Set when the run ended early: one sentence, and what to do next. */
-  error?: { code: string; message: string; hint?: string };
-};
-
-/** What `dedupe verify` found. Counts of names and inodes are of the source; with no source, of the target. */
-export type VerifySummary = {
-  type: "summary";
-  command: "verify";
-  /** store: a store was checked. against: two trees were compared. certificate: a tree was compared with one. */
-  mode: "store" | "against" | "certificate";
-  outcome: "sound" | "findings" | "partial" | "failed" | "stopped";
-  exitCode: number;
-  target: string;
-  source?: string;
-  names: number;
-  targetNames: number;
-  directories: number;
-  inodes: number;
-  targetInodes: number;
-  contentBytes: number;
-  readBytes: number;
-  /** Source inodes that share a target inode with another one that equals them. */
-  mergedInodes: number;
-  objects: number;
-  /** Objects that no name in a snapshot has. */
-  unnamedObjects: number;
-  /** Names in the snapshots that are an inode of the store. */
-  knownNames: number;
-  /** Names in the snapshots of inodes that findings are about. */
-  affectedNames: number;
-  failures: number;
-  /** What is not as it should be, and what is worth a word, by class. */
-  findings: Record<string, number>;
-  notes: Record<string, number>;
-  slice?: { number: number; of: number };
-  quick?: boolean;
-  /** In hex, of each tree. */
-  rootDigest?: { source?: string; target?: string };
-  /** Where the certificate was written. */
-  certificate?: string;
-  elapsedMs: number;
-  peakRssAnonBytes: number;
-  error?: { code: string; message: string; hint?: string };
-};
-
-/** What a relink counts. Inodes are those of regular files that are not empty. */
-export type RelinkCounters = {
-  /** Names looked at, of every type, and the directories among them. */
-  names: number;
-  directories: number;
-  /** Inodes met, and what they take: st_blocks, each inode counted once. */
-  inodes: number;
-  bytes: number;
-  /** Read from the tree, and inodes that were. */
-  readBytes: number;
-  readInodes: number;
-  /** Inodes that were not read: none other has their size and attributes. */
-  aloneInodes: number;
-  /** Names that lead to another inode now. */
-  linkedNames: number;
-  /** Inodes whose last name went, and what they took. */
-  mergedInodes: number;
-  freedBytes: number;
-  /** Inodes that lost all names below the root and have others outside: they free nothing. */
-  outsideInodes: number;
-  /** Inodes reached by more names than they have (a mount inside the root): left alone. */
-  twiceInodes: number;
-  /** Directories on another filesystem or behind a mount: left alone. */
-  foreignDirectories: number;
-  /** Inodes kept apart from their equals because the filesystem's link limit was near. */
-  siblings: number;
-  /** Objects of the store that were made or used. */
-  objects: number;
-  failures: number;
-};
-
-export type RelinkPhase = "stock" | "read" | "link";
-
-export type RelinkSummary = RelinkCounters & {
-  type: "summary";
-  command: "relink";
-  outcome: RunOutcome;
-  exitCode: number;
-  dryRun: boolean;
-  root: string;
-  /** It was --time-limit that stopped it. */
-  timeLimit: boolean;
-  linkLimit: number;
-  elapsedMs: number;
-  peakRssAnonBytes: number;
-  error?: { code: string; message: string; hint?: string };
-};
-
-export type CompactStep = "sweep" | "adopt" | "refile" | "prune" | "fold" | "index";
-
-/** What each step of a compact is to do, or did. */
-export type CompactFigures = {
-  /** Names that dead runs left, and snapshots that a migration has not finished (which stay, unless they are forgotten). */
-  sweep: { leftovers: number; unfinished: number };
-  /** Inodes without a name in the store; what became of them and of those that were merged again. */
-  adopt: {
-    inodes: number;
-    bytes: number;
-    objects: number;
-    linkedNames: number;
-    mergedInodes: number;
-    freedBytes: number;
-    siblings: number;
-  };
-  /** Objects under a name that is not theirs any more. */
-  refile: { objects: number };
-  /** Objects and holders without another name, and what they take. */
-  prune: { objects: number; holders: number; freedBytes: number };
-  /** Siblings that give way to another one. */
-  fold: { siblings: number };
-  /** `unknown`: sound objects that the index did not know. Bytes are its size; equal where it stays as it is. */
-  index: { unknown: number; rows: number; droppedRows: number; bytesBefore: number; bytesAfter: number };
-};
-
-export type CompactSummary = CompactFigures & {
-  type: "summary";
-  command: "compact";
-  outcome: RunOutcome | "findings";
-  exitCode: number;
-  dryRun: boolean;
-  target: string;
-  /** The store was taken away. */
-  detached: boolean;
-  /** Steps that were asked for. */
-  steps: CompactStep[];
-  /** It was --time-limit that stopped it. */
-  timeLimit: boolean;
-  /** Names in the snapshots, and the directories among them. */
-  names: number;
-  directories: number;
-  /** Of the store. */
-  objects: number;
-  holders: number;
-  readBytes: number;
-  /** In all. */
-  freedBytes: number;
-  /** By class. */
-  findings: Record<string, number>;
-  /** Names in the snapshots that findings were told of. */
-  affectedNames: number;
-  failures: number;
-  elapsedMs: number;
-  peakRssAnonBytes: number;
-  error?: { code: string; message: string; hint?: string };
-};
-
-/** What a compact counts while it is at work. */
-export type CompactCounters = { names: number; objects: number; readBytes: number; freedBytes: number };
+export type {
+  Counters,
+  SnapshotState,
+  RunOutcome,
+  Summary,
+  VerifySummary,
+  RelinkCounters,
+  UndoCounters,
+  UndoSummary,
+  RelinkPhase,
+  RelinkSummary,
+  CompactStep,
+  CompactFigures,
+  CompactCounters,
+  CompactSummary,
+  StatsSummary,
+} from "./summaries.ts";
+export { zeroCounters, zeroRelinkCounters, zeroUndoCounters } from "./summaries.ts";
 
 export type Event =
+  | { type: "start"; command: "stats"; version: string; target: string; jobs: number; dryRun: false }
+  /** What a snapshot, or what lies beside the snapshots of a directory (loose), holds; at the end. */
+  | {
+      type: "holding";
+      path: Buffer;
+      kind: "snapshot" | "directory" | "loose";
+      names: number;
+      directories: number;
+      inodes: number;
+      /** On the disk; of that, what only it holds, and what it shares. */
+      bytes: number;
+      aloneBytes: number;
+      sharedBytes: number;
+      aloneInodes: number;
+      /** Of regular files: st_size, each name counted. */
+      plainBytes: number;
+      isInSet: boolean;
+    }
+  /** One of the largest files that only one snapshot holds. */
+  | { type: "largest"; path: Buffer; snapshot: Buffer; bytes: number; sizeBytes: number; names: number }
+  /** A snapshot that shares almost nothing with the one made before it. Of regular files with content. */
+  | {
+      type: "broken-chain";
+      path: Buffer;
+      neighbour: Buffer;
+      inodes: number;
+      sharedInodes: number;
+      sharedBytes: number;
+    }
+  | StatsSummary
   | {
       type: "start";
       command: "compact";
@@ -258,6 +108,10 @@ export type Event =
     }
   /** A name in a snapshot of an inode that a finding is about; `object`: that finding's path. */
   | { type: "affected"; path: Buffer; object?: Buffer }
+  /** Put right: `from` is where its content came from, or the name that it has now. */
+  | { type: "repaired"; path: Buffer; how: "restored" | "renamed"; from: Buffer; names: number }
+  /** What could not be put right; its names follow as affected. */
+  | { type: "unrepaired"; path: Buffer; code: string; message: string }
   | VerifySummary
   | {
       type: "start";
@@ -319,57 +173,19 @@ export type Event =
         | "replaced"
         | "removed"
         | "compared"
-        | "checked";
+        | "checked"
+        | "counted";
     }
   /** One entry that could not be handled. `code` is an errno name or a code of this program. */
   | { type: "failure"; path: Buffer; code: string; message: string }
   /** The run ended by an error that left no summary: refused before it began, or a bug (code "bug"). */
   | { type: "error"; code: string; message: string; hint?: string; exitCode: number }
   | Summary
-  | RelinkSummary;
+  | RelinkSummary
+  | UndoSummary;
 
 /** Takes events in the order they happen; `close` flushes and resolves when everything is written. */
 export type Reporter = {
   emit(event: Event): void;
   close(): Promise<void>;
 };
-
-export const zeroCounters = (): Counters => ({
-  names: 0,
-  directories: 0,
-  inodes: 0,
-  contentBytes: 0,
-  plainCopyBytes: 0,
-  readBytes: 0,
-  writtenBytes: 0,
-  createdInodes: 0,
-  linkedNames: 0,
-  mergedInodes: 0,
-  mergedBytes: 0,
-  siblings: 0,
-  deletedNames: 0,
-  removedSourceNames: 0,
-  failures: 0,
-  lostOwners: 0,
-  lostXattrs: 0,
-  lostDevices: 0,
-});
-
-export const zeroRelinkCounters = (): RelinkCounters => ({
-  names: 0,
-  directories: 0,
-  inodes: 0,
-  bytes: 0,
-  readBytes: 0,
-  readInodes: 0,
-  aloneInodes: 0,
-  linkedNames: 0,
-  mergedInodes: 0,
-  freedBytes: 0,
-  outsideInodes: 0,
-  twiceInodes: 0,
-  foreignDirectories: 0,
-  siblings: 0,
-  objects: 0,
-  failures: 0,
-});

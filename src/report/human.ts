@@ -1,6 +1,6 @@
 /** Events -> lines for a person. */
 import { closingReport, headline } from "./closing-report.ts";
-import { createFindingList } from "./finding-list.ts";
+import { createFindingList, isListed } from "./finding-list.ts";
 import { type ErrorText, errorLines, eventLine } from "./event-lines.ts";
 import type { Event, Reporter } from "./events.ts";
 import { formatCount, formatText } from "./format.ts";
@@ -9,6 +9,7 @@ import { createLineBuffer } from "./line-buffer.ts";
 import type { Progress } from "./progress.ts";
 import { countReason, type ReasonCounts } from "./reasons.ts";
 import type { Screen } from "./screen.ts";
+import { createStatsTable, isStatsRow, type StatsRow, type StatsTable } from "./stats-table.ts";
 
 type Of<T extends Event["type"]> = Extract<Event, { type: T }>;
 
@@ -30,7 +31,8 @@ export function createHumanReporter(view: HumanView): Reporter {
   const entries = createLineBuffer((text) => {
     view.screen.out(text);
   });
-  const show = createShow(view);
+  const rows = createStatsTable();
+  const show = createShow(view, rows);
   const findings = createFindingList(view.quiet, (line) => {
     view.screen.err(`${line}\n`);
   });
@@ -41,7 +43,8 @@ export function createHumanReporter(view: HumanView): Reporter {
         return;
       }
       entries.flush();
-      if (event.type === "finding" || event.type === "affected") findings.add(event);
+      if (isListed(event)) findings.add(event);
+      else if (isStatsRow(event)) rows.add(event);
       else show(event);
     },
     close() {
@@ -52,9 +55,12 @@ export function createHumanReporter(view: HumanView): Reporter {
   };
 }
 
-type Shown = Exclude<Event, { type: "entry" | "finding" | "affected" }>;
+type Shown = Exclude<
+  Event,
+  { type: "entry" | "finding" | "affected" | "repaired" | "unrepaired" } | StatsRow
+>;
 
-function createShow(view: HumanView): (event: Shown) => void {
+function createShow(view: HumanView, rows: StatsTable): (event: Shown) => void {
   const err: Print = (line) => {
     view.screen.err(`${line}\n`);
   };
@@ -80,7 +86,7 @@ function createShow(view: HumanView): (event: Shown) => void {
         break;
       case "summary":
         failures.close(view.logFile);
-        closingReport(event, failures.reasons).forEach(out);
+        [...rows.lines(), ...closingReport(event, failures.reasons)].forEach(out);
         closingErrors(event, view.quiet).forEach(err);
         break;
       case "start":
@@ -120,10 +126,12 @@ function createFailureList(err: Print): FailureList {
   };
 }
 
+const wentWell: ReadonlySet<string> = new Set(["complete", "sound", "repaired"]);
+
 /** What -q must say too: the error that ended the run, or that not all went well. */
 function closingErrors(summary: Of<"summary">, quiet: boolean): string[] {
   const error: ErrorText | undefined = summary.error;
   if (error !== undefined) return errorLines(error);
-  if (!quiet || summary.outcome === "complete" || summary.outcome === "sound") return [];
+  if (!quiet || wentWell.has(summary.outcome)) return [];
   return [`dedupe: ${headline(summary).replace(/^./, (letter) => letter.toLowerCase())}`];
 }

@@ -35,7 +35,8 @@ export function createJsonReporter(write: (text: string) => void, verbosity: Jso
 }
 
 function isWanted({ type }: Event, { entries, progress, errorsOnly }: JsonVerbosity): boolean {
-  if (type === "failure" || type === "error" || type === "summary" || type === "finding") return true;
+  if (type === "failure" || type === "error" || type === "summary") return true;
+  if (type === "finding" || type === "repaired" || type === "unrepaired") return true;
   if (errorsOnly) return false;
   if (type === "entry") return entries;
   return !isProgress({ type }) || progress;

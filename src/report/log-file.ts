@@ -6,7 +6,7 @@ import type { Event, Reporter } from "./events.ts";
 import { formatBytes } from "./format.ts";
 import { createLineBuffer } from "./line-buffer.ts";
 import { createPlainProgress } from "./progress.ts";
-import { countReason } from "./reasons.ts";
+import { countReason, type ReasonCounts } from "./reasons.ts";
 
 /** Names and reasons of what could not be read are nobody else's business. */
 const logMode = 0o600;
@@ -34,7 +34,15 @@ export function openLogFile(path: string, now: () => Date = () => new Date()): R
 }
 
 /** Events that may come by the million: they are written with what follows. */
-const manyLines: ReadonlySet<Event["type"]> = new Set(["entry", "failure", "finding", "affected"]);
+const manyLines: ReadonlySet<Event["type"]> = new Set([
+  "entry",
+  "failure",
+  "finding",
+  "affected",
+  "repaired",
+  "unrepaired",
+  "holding",
+]);
 
 type FileWriter = { write: (text: string) => void; close: () => Promise<void> };
 
@@ -62,11 +70,32 @@ function writeAll(descriptor: number, bytes: Buffer): void {
   for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }
 
+type Told = "progress" | "relink-progress" | "compact-progress" | "error" | "summary" | "start";
+
+const told: ReadonlySet<Event["type"]> = new Set<Told>([
+  "progress",
+  "relink-progress",
+  "compact-progress",
+  "error",
+  "summary",
+  "start",
+]);
+
+/** Events that are one line each. */
+function isLine(event: Event): event is Exclude<Event, { type: Told }> {
+  return !told.has(event.type);
+}
+
 function createLog(print: Print): (event: Event) => void {
   const progress = createPlainProgress(print);
   const reasons = new Map<string, number>();
   let dryRun = false;
   return (event) => {
+    if (isLine(event)) {
+      if (event.type === "failure") countReason(reasons, event.code);
+      print(eventLine(event, dryRun));
+      return;
+    }
     switch (event.type) {
       case "progress":
       case "relink-progress":
@@ -77,30 +106,21 @@ function createLog(print: Print): (event: Event) => void {
         errorLines(event).forEach(print);
         break;
       case "summary":
-        if (event.error !== undefined) errorLines(event.error).forEach(print);
-        closingReport(event, reasons).filter(isNotEmpty).forEach(print);
-        print(`exit code ${event.exitCode}, peak memory ${formatBytes(event.peakRssAnonBytes)}`);
+        closingLines(event, reasons).forEach(print);
         break;
       case "start":
         dryRun = event.dryRun;
         print(`dedupe ${event.version}: ${eventLine(event, dryRun)}`);
-        break;
-      case "failure":
-        countReason(reasons, event.code);
-        print(eventLine(event, dryRun));
-        break;
-      case "finding":
-      case "affected":
-      case "notice":
-      case "plan":
-      case "snapshot":
-      case "loose":
-      case "relinked":
-      case "compact-plan":
-      case "entry":
-        print(eventLine(event, dryRun));
     }
   };
+}
+
+function closingLines(summary: Extract<Event, { type: "summary" }>, reasons: ReasonCounts): string[] {
+  return [
+    ...(summary.error === undefined ? [] : errorLines(summary.error)),
+    ...closingReport(summary, reasons).filter(isNotEmpty),
+    `exit code ${summary.exitCode}, peak memory ${formatBytes(summary.peakRssAnonBytes)}`,
+  ];
 }
 
 function isNotEmpty(line: string): boolean {

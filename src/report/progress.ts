@@ -122,8 +122,12 @@ function progressParts(event: ProgressEvent, { namesPerSecond, bytesPerSecond, r
     { text: `${formatBytes(Math.round(bytesPerSecond))}/s`, rank: 6 },
   ];
   if (remainingMs !== undefined) parts.push({ text: `about ${roughly(remainingMs)} left`, rank: 4 });
-  return parts.filter(({ text }) => text !== "");
+  return parts.filter(({ text }) => text !== "" && (readsContent(event) || !/^0 /.test(text)));
 }
+
+/** Zeros of a run that counts names say nothing. */
+const readsContent = ({ counters }: ProgressEvent): boolean =>
+  counters.inodes > 0 || counters.contentBytes > 0 || counters.readBytes > 0;
 
 /** An estimate pretends to no seconds beyond the first minute. */
 function roughly(ms: number): string {

@@ -1,5 +1,5 @@
 /** The closing report of a relink. */
-import type { RelinkSummary } from "./events.ts";
+import type { RelinkSummary, UndoSummary } from "./events.ts";
 import {
   formatBytes,
   formatCount,
@@ -15,8 +15,9 @@ export function relinkReport(summary: RelinkSummary, reasons: ReasonCounts): str
   return ["", relinkHeadline(summary), "", ...table(rows(summary, reasons)), "", ...whatNext(summary)];
 }
 
-export function relinkHeadline(summary: RelinkSummary): string {
-  const { outcome, dryRun, elapsedMs, timeLimit, exitCode, failures } = summary;
+export function relinkHeadline(summary: RelinkSummary | UndoSummary): string {
+  const { outcome, dryRun, elapsedMs, exitCode, failures } = summary;
+  const timeLimit = "timeLimit" in summary && summary.timeLimit;
   const time = `after ${formatDuration(elapsedMs)}`;
   switch (outcome) {
     case "complete":

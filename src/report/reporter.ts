@@ -1,4 +1,5 @@
 /** Chooses who listens: a person or a script on stdout, a bar or plain lines, and the log file. */
+import { createCsvReporter } from "./csv.ts";
 import { errorLines } from "./event-lines.ts";
 import type { Event, Reporter } from "./events.ts";
 import { createHumanReporter } from "./human.ts";
@@ -10,6 +11,8 @@ import { createScreen, drain, type Screen, type Stream, type Streams } from "./s
 /** What the user wants to see and where; the output part of every command's options has this shape. */
 export type ReporterOptions = {
   json: boolean;
+  /** Of stats: rows of comma-separated values. */
+  csv?: boolean;
   /** "auto": a bar or a line a minute, but not with `json` or `quiet`. */
   progress: "auto" | "on" | "off";
   quiet: boolean;
@@ -23,7 +26,7 @@ export function openReporter(options: ReporterOptions, streams: Streams = proces
   const bar = wantsProgress(options) && canDraw(streams.stderr) ? createBar(streams.stderr) : undefined;
   const screen = createScreen(streams, bar);
   const progress = wantsProgress(options) ? (bar ?? plainProgress(options, screen)) : undefined;
-  const view = options.json ? scriptView : personView;
+  const view = options.json ? scriptView : options.csv === true ? tableView : personView;
   const listeners = [...log, view(options, screen, progress)];
   return {
     emit(event) {
@@ -38,18 +41,18 @@ export function openReporter(options: ReporterOptions, streams: Streams = proces
   };
 }
 
-/** --json and -q have no progress unless it is asked for. */
-function wantsProgress({ progress, json, quiet }: ReporterOptions): boolean {
-  return progress === "on" || (progress === "auto" && !json && !quiet);
+/** --json, --csv and -q have no progress unless it is asked for. */
+function wantsProgress({ progress, json, csv, quiet }: ReporterOptions): boolean {
+  return progress === "on" || (progress === "auto" && !json && csv !== true && !quiet);
 }
 
 function canDraw(stream: Stream): boolean {
   return stream.isTTY === true && process.env["TERM"] !== "dumb";
 }
 
-/** stdout belongs to the events under --json, and to nothing under -q. */
-function plainProgress({ json, quiet }: ReporterOptions, screen: Screen): Progress {
-  const write = json || quiet ? screen.err : screen.out;
+/** stdout belongs to the events under --json, to the rows under --csv, and to nothing under -q. */
+function plainProgress({ json, csv, quiet }: ReporterOptions, screen: Screen): Progress {
+  const write = json || csv === true || quiet ? screen.err : screen.out;
   return createPlainProgress((line) => {
     write(`${line}\n`);
   });
@@ -58,6 +61,11 @@ function plainProgress({ json, quiet }: ReporterOptions, screen: Screen): Progre
 function personView(options: ReporterOptions, screen: Screen, progress: Progress | undefined): Reporter {
   const { quiet, verbose, logFile } = options;
   return createHumanReporter({ screen, progress, quiet, verbose, logFile });
+}
+
+/** Rows on stdout, and what -q leaves of the rest on stderr. */
+function tableView(options: ReporterOptions, screen: Screen, progress: Progress | undefined): Reporter {
+  return createCsvReporter(screen.out, personView({ ...options, quiet: true }, screen, progress));
 }
 
 function scriptView(options: ReporterOptions, screen: Screen, progress: Progress | undefined): Reporter {

@@ -18,6 +18,8 @@ export function verifyHeadline({ outcome, elapsedMs, findings, failures, exitCod
   switch (outcome) {
     case "sound":
       return `Finished ${time}: nothing found.`;
+    case "repaired":
+      return `Finished ${time}: all that was found was repaired.`;
     case "findings":
       return `Finished ${time}: ${formatQuantity(sum(findings), "finding")}.`;
     case "partial":
@@ -55,7 +57,16 @@ function inodesText({ inodes, contentBytes }: VerifySummary): string {
 }
 
 function storeRows(summary: VerifySummary): Row[] {
-  const { objects, inodes, contentBytes, slice, quick, unnamedObjects, affectedNames } = summary;
+  const {
+    objects,
+    inodes,
+    contentBytes,
+    slice,
+    quick,
+    unnamedObjects,
+    affectedNames,
+    unrepaired = 0,
+  } = summary;
   const part = slice === undefined ? "" : ` (part ${slice.number} of ${slice.of})`;
   const how =
     quick === true
@@ -70,7 +81,15 @@ function storeRows(summary: VerifySummary): Row[] {
     ["names", namesText(summary)],
     ["in the store", formatQuantity(summary.knownNames, "name")],
     ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what was found`],
+    ["repaired", repairedText(summary)],
+    ["not repaired", unrepaired === 0 ? "" : formatQuantity(unrepaired, "object")],
   ];
+}
+
+function repairedText({ repaired }: VerifySummary): string {
+  if (repaired === undefined || repaired.objects === 0) return "";
+  const names = `${formatQuantity(repaired.names, "name")} in the snapshots`;
+  return `${formatQuantity(repaired.objects, "object")}, ${names}; ${formatBytes(repaired.bytes)} written`;
 }
 
 function againstRows(summary: VerifySummary): Row[] {
@@ -102,12 +121,12 @@ function verdict(summary: VerifySummary): string[] {
   switch (summary.outcome) {
     case "sound":
       return soundVerdict(summary);
+    case "repaired":
+      return [
+        "What was repaired was read again and is durable. A disk that rots once rots again: see to it.",
+      ];
     case "findings":
-      return summary.mode === "store"
-        ? [
-            "Do not rely on what is listed: restore it from another copy, or run migrate again from the source.",
-          ]
-        : ["Keep the source: what is listed differs."];
+      return summary.mode === "store" ? storeVerdict(summary) : ["Keep the source: what is listed differs."];
     case "partial":
       return [
         "Nothing of what could be read is wrong. What could not be read is not known:",
@@ -117,6 +136,17 @@ function verdict(summary: VerifySummary): string[] {
     case "stopped":
       return [];
   }
+}
+
+function storeVerdict({ repaired, source, unrepaired = 0 }: VerifySummary): string[] {
+  if (repaired !== undefined && source === undefined && unrepaired > 0)
+    return [
+      "What no other copy here allows to repair may be restored from the source: add --against SOURCE.",
+    ];
+  return [
+    "Do not rely on what is listed: restore it from another copy, or run migrate again from the source.",
+    ...(repaired === undefined ? ["What has a copy on the target can be put right: verify --repair."] : []),
+  ];
 }
 
 function soundVerdict(summary: VerifySummary): string[] {

@@ -52,12 +52,22 @@ export function ensureDirectory(kernel: Kernel, dirFd: number, name: string): nu
 export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string): Buffer | undefined {
   const fd = sys.openat(dirFd, scratch.text(name), O_RDONLY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
   if (fd === -errno.ENOENT) return undefined;
-  check(fd, "openat", name);
+  return readToEnd(sys, check(fd, "openat", name), name);
+}
+
+/** The bytes of a small file that the user named: symlinks are followed. @throws SysError */
+export function readNamedFile({ sys, scratch }: Kernel, path: Buffer): Buffer {
+  const fd = sys.openat(AT_FDCWD, scratch.at(path), O_RDONLY | O_CLOEXEC, 0);
+  return readToEnd(sys, check(fd, "openat", path), path);
+}
+
+/** Closes the descriptor. @throws SysError */
+function readToEnd(sys: Sys, fd: number, path: string | Buffer): Buffer {
   const memory = sys.allocate(65_536);
   const parts: Buffer[] = [];
   try {
     for (;;) {
-      const got = check(sys.read(fd, memory.address, memory.bytes.length), "read", name);
+      const got = check(sys.read(fd, memory.address, memory.bytes.length), "read", path);
       if (got === 0) return Buffer.concat(parts);
       parts.push(Buffer.from(memory.bytes.subarray(0, got)));
     }
@@ -104,6 +114,6 @@ export function writeAll(sys: Sys, fd: number, content: Buffer): void {
 
 /** statx of a descriptor into `stat`. @throws SysError */
 export function statDescriptor({ sys, scratch }: Kernel, fd: number, stat: Stat): Stat {
-  check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+  check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
   return stat;
 }

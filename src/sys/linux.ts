@@ -31,9 +31,9 @@ function binder(): Bind {
 
 const settle = (result: number): number => (result < 0 ? -koffi.errno() : result);
 
-/** allocUnsafeSlow memory has its own backing store, which never moves. */
+/** Buffer.alloc has its own backing store, which never moves; its zeros cost no memory before they are touched. */
 function allocate(sizeBytes: number): Memory {
-  const bytes = Buffer.allocUnsafeSlow(sizeBytes).fill(0);
+  const bytes = Buffer.alloc(sizeBytes);
   return { bytes, address: Number(koffi.address(bytes)) };
 }
 
@@ -169,6 +169,8 @@ function processCalls(bind: Bind) {
   const syscall3 = bind("syscall", "sssss");
   const setpriority = bind("setpriority", "iiui");
   const numbers = architectureConstants(arch());
+  const getpid = bind("getpid", "i");
+  const kill = bind("kill", "iii");
   const geteuid = bind("geteuid", "u");
   const getegid = bind("getegid", "u");
   const getgroups = bind("getgroups", "iip");
@@ -191,6 +193,8 @@ function processCalls(bind: Bind) {
     // IOPRIO_WHO_PROCESS 1, PRIO_PROCESS 0: with 0 for the id, each means the calling thread.
     ioprioSet: (priority: number) => settle(syscall3(numbers.SYS_ioprio_set, 1, 0, priority)),
     setNice: (nice: number) => settle(setpriority(0, 0, nice)),
+    getpid: () => getpid(),
+    kill: (pid: number, signal: number) => settle(kill(pid, signal)),
     geteuid: () => geteuid(),
     getegid: () => getegid(),
     getgroups: (count: number, out: Address) => settle(getgroups(count, out)),

@@ -10,10 +10,13 @@ const SLOTS = 8;
  */
 export class Scratch {
   readonly #memory: Memory;
+  /** The empty string, for calls with AT_EMPTY_PATH. */
+  readonly empty: Address;
   #next = 0;
 
   constructor(sys: Sys) {
-    this.#memory = sys.allocate(SLOT_BYTES * SLOTS);
+    this.#memory = sys.allocate(SLOT_BYTES * SLOTS + 8);
+    this.empty = this.#memory.address + SLOT_BYTES * SLOTS;
   }
 
   /** The address of a NUL-terminated copy of `bytes` (at most 4,096 of them). */

@@ -83,6 +83,9 @@ export type Sys = {
   ioprioSet(priority: number): number;
   /** setpriority(2) of the calling thread, inherited likewise: -20 to 19. */
   setNice(nice: number): number;
+  getpid(): number;
+  /** kill(2); signal 0 only asks whether the process is there. */
+  kill(pid: number, signal: number): number;
   geteuid(): number;
   getegid(): number;
   getgroups(count: number, out: Address): number;

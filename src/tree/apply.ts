@@ -1,7 +1,7 @@
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, S_IFLNK } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import type { Scratch } from "../sys/scratch.ts";
-import type { Address, Sys } from "../sys/sys.ts";
+import type { Sys } from "../sys/sys.ts";
 import type { Attributes, XattrCalls, XattrDoor } from "./attributes.ts";
 import type { TimesBuffer } from "./times.ts";
 import { isAttributeRefusal } from "./traits.ts";
@@ -18,16 +18,12 @@ export class AttributeSetter {
   readonly #scratch: Scratch;
   readonly #xattrs: XattrCalls;
   readonly #times: TimesBuffer;
-  readonly #empty: Address;
-  readonly #emptyMemory;
 
   constructor(sys: Sys, scratch: Scratch, xattrs: XattrCalls, times: TimesBuffer) {
     this.#sys = sys;
     this.#scratch = scratch;
     this.#xattrs = xattrs;
     this.#times = times;
-    this.#emptyMemory = sys.allocate(8);
-    this.#empty = this.#emptyMemory.address;
   }
 
   /**
@@ -37,7 +33,8 @@ export class AttributeSetter {
    */
   toDescriptor(fd: number, wanted: Attributes, created: Created): number {
     const chowned = created === undefined || created.uid !== wanted.uid || created.gid !== wanted.gid;
-    if (chowned) check(this.#sys.fchownat(fd, this.#empty, wanted.uid, wanted.gid, AT_EMPTY_PATH), "fchown");
+    if (chowned)
+      check(this.#sys.fchownat(fd, this.#scratch.empty, wanted.uid, wanted.gid, AT_EMPTY_PATH), "fchown");
     if (created === undefined || created.mode !== wanted.mode || (chowned && (wanted.mode & 0o6000) !== 0)) {
       check(this.#sys.fchmod(fd, wanted.mode), "fchmod");
     }

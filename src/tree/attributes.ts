@@ -15,7 +15,12 @@ export type Attributes = {
   gid: number;
   mtimeNs: bigint;
   xattrs: readonly Xattr[];
+  /** Xattrs that are there and may not be read, if any: lost, whatever the target can hold. */
+  deniedXattrs?: number;
 };
+
+/** What a stat tells of them. */
+export type Metadata = Pick<Attributes, "mode" | "uid" | "gid" | "mtimeNs">;
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX are both 65,536 (include/uapi/linux/limits.h). */
 const XATTR_BYTES = 65_536;
@@ -40,6 +45,8 @@ export class XattrCalls {
   readonly #scratch: Scratch;
   readonly #names: Memory;
   readonly #value: Memory;
+  /** How many xattrs `read` found last and was not allowed to read. */
+  denied = 0;
 
   constructor(sys: Sys, scratch: Scratch) {
     this.#sys = sys;
@@ -50,6 +57,7 @@ export class XattrCalls {
 
   /** All copied xattrs, sorted by name. Empty where the filesystem has none. */
   read(door: XattrDoor): readonly Xattr[] {
+    this.denied = 0;
     const bytes = this.#list(door);
     if (bytes === 0) return noXattrs;
     const list = this.#names.bytes.subarray(0, bytes);
@@ -75,7 +83,7 @@ export class XattrCalls {
     return check(result, "listxattr");
   }
 
-  /** undefined: gone since it was listed, or not readable by this user (trusted.* for others than root). */
+  /** undefined: gone since it was listed, or not to be read by this user (a security module, a user.* of another's directory). */
   #get(door: XattrDoor, name: Buffer): Buffer | undefined {
     const { address, bytes } = this.#value;
     const nameAt = this.#scratch.at(name);
@@ -83,8 +91,11 @@ export class XattrCalls {
       "fd" in door
         ? this.#sys.fgetxattr(door.fd, nameAt, address, XATTR_BYTES)
         : this.#sys.lgetxattr(this.#scratch.at(door.path), nameAt, address, XATTR_BYTES);
-    if (result === -errno.ENODATA || result === -errno.EPERM || result === -errno.EOPNOTSUPP)
+    if (result === -errno.ENODATA) return undefined;
+    if (result === -errno.EPERM || result === -errno.EACCES || result === -errno.EOPNOTSUPP) {
+      this.denied++;
       return undefined;
+    }
     return Buffer.from(bytes.subarray(0, check(result, "getxattr")));
   }
 
@@ -106,15 +117,26 @@ export class XattrCalls {
   }
 }
 
+export function metadataOf(stat: Stat): Metadata {
+  return { mode: stat.mode & ~S_IFMT, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs };
+}
+
 /** The attributes of the inode that `stat` describes and `door` reaches. */
-export function readAttributes(stat: Stat, calls: XattrCalls, door: XattrDoor): Attributes {
-  return {
+export function readAttributes(stat: Metadata, calls: XattrCalls, door: XattrDoor): Attributes {
+  const attributes: Attributes = {
     mode: stat.mode & ~S_IFMT,
     uid: stat.uid,
     gid: stat.gid,
     mtimeNs: stat.mtimeNs,
     xattrs: calls.read(door),
   };
+  if (calls.denied > 0) attributes.deniedXattrs = calls.denied;
+  return attributes;
+}
+
+/** The same without xattrs; of an inode's stat as well. */
+export function withoutXattrs({ mode, uid, gid, mtimeNs }: Omit<Attributes, "xattrs">): Attributes {
+  return { mode: mode & ~S_IFMT, uid, gid, mtimeNs, xattrs: [] };
 }
 
 export function sameXattrs(a: readonly Xattr[], b: readonly Xattr[]): boolean {

@@ -60,7 +60,7 @@ export function makeBelow(kernel: Kernel, rootFd: number, path: Buffer): number 
 export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: number): boolean {
   const stat = new Stat(sys);
   const identify = (fd: number): string => {
-    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
     return `${String(stat.device)}:${String(stat.ino)}`;
   };
   const outer = identify(outerFd);

@@ -1,4 +1,4 @@
-import { AT_FDCWD } from "../sys/constants.ts";
+import { AT_FDCWD, O_PATH } from "../sys/constants.ts";
 import { readFile, type Kernel } from "../sys/files.ts";
 import { readMounts, type Mount } from "./mounts.ts";
 import { isWithin } from "./path.ts";
@@ -56,4 +56,17 @@ export function pathOfDescriptor({ sys, scratch }: Kernel, fd: number): string |
 
 function textOf(kernel: Kernel, path: string): string {
   return readFile(kernel, AT_FDCWD, path)?.toString("latin1") ?? "";
+}
+
+/** A file bind-mounted over another, somewhere below: its directory shows the covered inode's number. */
+export function hasFileMounts(kernel: Kernel, root: { fd: number; path: string }): boolean {
+  // As the mount table names it: the user may have named it relatively, or through a symlink.
+  const prefix = (pathOfDescriptor(kernel, root.fd) ?? root.path).replace(/\/*$/, "/");
+  const { sys, scratch } = kernel;
+  return readMounts(kernel).some(({ point }) => {
+    if (!point.startsWith(prefix)) return false;
+    const fd = sys.openat(AT_FDCWD, scratch.at(Buffer.from(point, "latin1")), sys.O_DIRECTORY | O_PATH, 0);
+    if (fd >= 0) sys.close(fd);
+    return fd < 0;
+  });
 }

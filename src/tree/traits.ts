@@ -76,7 +76,7 @@ export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
       xattrs: xattrs.length === wanted.xattrs.length ? wanted.xattrs : xattrs,
     },
     lostOwner: uid !== wanted.uid || gid !== wanted.gid,
-    lostXattrs: wanted.xattrs.length - xattrs.length,
+    lostXattrs: wanted.xattrs.length - xattrs.length + (wanted.deniedXattrs ?? 0),
   };
 }
 
@@ -137,7 +137,7 @@ function probeTimes({ sys, scratch }: Probe, fd: number) {
   const times = new TimesBuffer(sys);
   const heldBy = (timeNs: bigint): bigint => {
     check(sys.futimens(fd, times.withMtime(timeNs)), "utimensat");
-    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
     return stat.mtimeNs;
   };
   const nanoseconds = heldBy(1_111_111_111n * NS_PER_SECOND + 123_456_789n) % NS_PER_SECOND;

@@ -82,6 +82,7 @@ export type StoreFindingClass =
   | "object-type"
   | "foreign"
   | "duplicate"
+  | "deleted"
   | "holder"
   | "not-private"
   | "index-damaged"

@@ -48,8 +48,8 @@ export class XattrReader {
     for (const name of names.split("\0")) {
       if (!compared.test(name)) continue;
       const got = get(this.#kernel.scratch.at(Buffer.from(name, "latin1")));
-      // Gone since it was listed, or not for this user's eyes.
-      if (got === -errno.ENODATA || got === -errno.EPERM) continue;
+      // Gone since it was listed. What may not be read is a failure: nothing is known of it.
+      if (got === -errno.ENODATA) continue;
       found.push([name, this.#value.bytes.toString("latin1", 0, check(got, "getxattr"))]);
     }
     return found.sort(([a], [b]) => (a < b ? -1 : 1));

@@ -16,6 +16,7 @@ import { procPath } from "../tree/apply.ts";
 import {
   readAttributes,
   sameXattrs,
+  withoutXattrs,
   XattrCalls,
   type Attributes,
   type XattrDoor,
@@ -146,7 +147,8 @@ export class MovedComparer {
     const isMergeable = source.isRegular && source.sizeBytes > 0;
     const counts = (kind: keyof typeof compared): boolean => !isMergeable || compared[kind];
     const read = readAttributes(source, this.#xattrs, sourceDoor);
-    const held = asHeld(xattrs ? read : { ...read, xattrs: [] }, this.#traits);
+    if (xattrs && read.deniedXattrs !== undefined) keep("an extended attribute of it cannot be read");
+    const held = asHeld(xattrs ? read : withoutXattrs(read), this.#traits);
     if (strict && (held.lostOwner || held.lostXattrs > 0)) keep("the target cannot hold all its attributes");
     const wanted = held.attributes;
     const isLink = source.type === S_IFLNK;
@@ -215,7 +217,7 @@ export class MovedComparer {
 
   #statTarget(fd: number): void {
     const { sys, scratch } = this.#kernel;
-    onReadBack(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.target.address), "statx");
+    onReadBack(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, this.target.address), "statx");
   }
 
   /**

@@ -34,7 +34,8 @@ const targetBroken = new Set([
   errno.EMFILE,
   errno.ENFILE,
 ]);
-const sourceBroken = new Set([...gone, errno.EMFILE, errno.ENFILE]);
+/** errnos by which what is read fails as a whole. */
+export const sourceBroken: ReadonlySet<number> = new Set([...gone, errno.EMFILE, errno.ENFILE]);
 
 /** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
 export function targetFailed(call: string, result: number): never {

@@ -1,3 +1,4 @@
+import type { Metadata } from "../tree/attributes.ts";
 import type { Filesystem } from "../tree/identity.ts";
 import type { WalkMode } from "./messages.ts";
 
@@ -15,6 +16,10 @@ export type Frame = {
   targetFd: number;
   actionsFd: number;
   filesystem: Filesystem;
+  /** The source directory's own, as it was before its entries were read. */
+  metadata: Metadata;
+  /** The target's directory was made by this run, with nothing to inherit: its subdirectories are as mkdir makes them. */
+  isPlain: boolean;
   /** Its d_ino may be believed: see docs/design.md, "A known inode costs no stat per name". */
   isTrusted: boolean;
   /** A filesystem begins here. */

@@ -55,7 +55,7 @@ export class Maker {
         gid: this.#thread.traits.egid,
       };
       this.#thread.counters.lostXattrs += setter.toDescriptor(fd, held, created);
-      onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, targetStat.address), "statx");
+      onTarget(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, targetStat.address), "statx");
       const actual = this.#readBack(fd, held, targetStat);
       isWhole = true;
       return { at, actual };
@@ -95,7 +95,7 @@ export class Maker {
       stat.mtimeNs === held.mtimeNs;
     if (!isRight()) {
       setter.toDescriptor(fd, held, undefined);
-      onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+      onTarget(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
     }
     if (isRight() && held.xattrs.length === 0 && !traits.addsXattrs) return held;
     const actual: Attributes = {

@@ -55,6 +55,8 @@ export type Task = {
   actionsFd: number;
   /** Of the directory, relative to the source's root. */
   path: Buffer;
+  /** As in Frame. */
+  isPlain: boolean;
   /** Given away: the directory's own entries are done, only these subdirectories are left. */
   subdirectories?: Buffer[];
   /** st_dev of the parent, for --one-file-system and lost+found; -1 for none. */

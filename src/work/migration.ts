@@ -1,12 +1,13 @@
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
+import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { blake3, type Store } from "../../store/store.ts";
-import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Listing } from "../tree/listing.ts";
+import { openContainer } from "./container.ts";
 import { entryFailure, onSource, RunFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
@@ -142,7 +143,9 @@ export class Migration {
 
   #looseTask(unit: number, path: Buffer): Task {
     const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
-    const targetFd = makeBelow(this.#kernel, this.#roots.targetFd, path);
+    const { stagingFd } = this.#store.directories;
+    const { targetFd: rootFd } = this.#roots;
+    const targetFd = openContainer(this.#kernel, { targetFd: rootFd, stagingFd }, path);
     return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged: Buffer.alloc(0) });
   }
 
@@ -160,7 +163,9 @@ export class Migration {
     const made = sys.mkdirat(stagingFd, scratch.at(staged), 0o700);
     if (made !== -errno.EEXIST) check(made, "mkdirat", staged);
     const targetFd = check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
-    return this.#task(unit, path, { mode: made === 0 ? "fill" : "refill", sourceFd, targetFd, staged });
+    const mode = made === 0 ? "fill" : "refill";
+    const isPlain = made === 0 && this.#isPlain(targetFd);
+    return { ...this.#task(unit, path, { mode, sourceFd, targetFd, staged }), isPlain };
   }
 
   #task(
@@ -173,7 +178,26 @@ export class Migration {
     const actionsFd = isUpdate ? openActions(this.#kernel, this.#store.directories.logFd, unit) : -1;
     const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
     this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
-    return { type: "task", unit, mode, sourceFd, targetFd, actionsFd, path, parentDevice: rootDevice };
+    const isPlain = false;
+    return {
+      type: "task",
+      unit,
+      mode,
+      sourceFd,
+      targetFd,
+      actionsFd,
+      path,
+      isPlain,
+      parentDevice: rootDevice,
+    };
+  }
+
+  /** Whether a directory just made took nothing from its parent: owner, setgid or an ACL, which it would hand on. */
+  #isPlain(fd: number): boolean {
+    const { sys } = this.#kernel;
+    const { mode, uid, gid } = statDescriptor(this.#kernel, fd, this.#stat);
+    const isOwn = uid === sys.geteuid() && gid === sys.getegid();
+    return isOwn && (mode & 0o7777) === 0o700 && sys.flistxattr(fd, 0, 0) <= 0;
   }
 
   failures(unit: number, failures: Failure[]): void {

@@ -96,7 +96,7 @@ export class MovedDirectory {
     const fd = openBelow(this.#kernel, sourceFd, path);
     if (fd < 0) return;
     const stat = new Stat(sys);
-    const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
+    const statted = sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address);
     if (statted === 0 && stat.ino === ino) this.end(fd, mtimeNs);
     sys.close(fd);
   }

@@ -13,13 +13,14 @@ import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { AttributeSetter } from "../tree/apply.ts";
-import { XattrCalls, readAttributes, sameAttributes } from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, withoutXattrs, XattrCalls } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
-import { makeBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { asHeld, type TargetTraits } from "../tree/traits.ts";
 import { readActions, type Action } from "./actions.ts";
+import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import type { Failure, LateMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
@@ -60,9 +61,9 @@ export class Publisher {
    */
   snapshot(staged: Buffer, path: Buffer): void {
     const { sys, scratch } = this.#kernel;
-    const { stagingFd, targetFd } = this.#roots;
+    const { stagingFd } = this.#roots;
     const { parent, name } = parentAndName(path);
-    const parentFd = makeBelow(this.#kernel, targetFd, parent);
+    const parentFd = openContainer(this.#kernel, this.#roots, parent);
     try {
       const rename = (flags: number): number =>
         sys.renameat2(stagingFd, scratch.at(staged), parentFd, scratch.at(name), flags);
@@ -150,10 +151,7 @@ export class Publisher {
   }
 
   #modeOf(fd: number): number {
-    check(
-      this.#kernel.sys.statx(fd, this.#kernel.scratch.text(""), AT_EMPTY_PATH, this.#stat.address),
-      "statx",
-    );
+    check(this.#kernel.sys.statx(fd, this.#kernel.scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
     return this.#stat.mode & 0o7777;
   }
 
@@ -210,10 +208,10 @@ export class Publisher {
     const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
     try {
       onTarget(targetFd, "openat");
-      onSource(sys.statx(sourceFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      onSource(sys.statx(sourceFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       const read = fromSource(() => readAttributes(this.#stat, this.#xattrs, { fd: sourceFd }));
-      const wanted = asHeld(this.#rules.xattrs ? read : { ...read, xattrs: [] }, this.#traits).attributes;
-      check(sys.statx(targetFd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      const wanted = asHeld(this.#rules.xattrs ? read : withoutXattrs(read), this.#traits).attributes;
+      check(sys.statx(targetFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       if (sameAttributes(wanted, readAttributes(this.#stat, this.#xattrs, { fd: targetFd }))) return false;
       this.#setter.removeOtherXattrs({ fd: targetFd }, wanted);
       this.#setter.toDescriptor(targetFd, wanted, undefined);

@@ -249,13 +249,13 @@ export class SourceRemover {
     const flags = O_PATH | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = onSource(sys.openat(place.sourceFd, scratch.at(name), flags, 0), "openat");
     try {
-      onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      onSource(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       if (!isUnchanged(this.#stat, seen)) keep("it changed while it was compared");
       this.#touch(place);
       this.#unlink(place, name);
       const { source, target } = this.#comparer;
       if (seen.nlink < 2 || !source.isRegular || source.sizeBytes === 0) return;
-      onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
+      onSource(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
       const isAsRead = this.#stat.mtimeNs === seen.mtimeNs && this.#stat.sizeBytes === seen.sizeBytes;
       if (isAsRead) this.#pairs.remember(this.#stat, target, "same");
     } finally {

@@ -3,16 +3,17 @@ import { errno } from "../sys/errors.ts";
 import type { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
-import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { fromSource, onSource, targetFailed } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
+import { isHoleyUnlikeObject, objectLosesHoles } from "./holes.ts";
 import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { isStable, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
 import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -91,10 +92,10 @@ export class Settler {
 
   #settleUnknown(frame: Frame, entry: Entry, key: InodeKey): void {
     const { stat, counters } = this.#thread;
-    counters.inodes++;
     const subject = subjectOf(this.#thread, frame, entry, key);
+    if (subject.isFirst) counters.inodes++;
     if (stat.isRegular && stat.sizeBytes > 0) {
-      counters.contentBytes += stat.sizeBytes;
+      if (subject.isFirst) counters.contentBytes += stat.sizeBytes;
       counters.plainCopyBytes += stat.sizeBytes;
       if (!this.#settleFromIndex(subject)) this.#ingest(subject);
     } else this.#specials.settle(subject);
@@ -118,12 +119,14 @@ export class Settler {
       ? asHeld(attributesByName(this.#thread, subject, "skip xattrs"), this.#thread.traits)
       : heldOf(this.#thread, attributesByName(this.#thread, subject, "all"));
     ref.setBytes(rowRef);
+    subject.losesXattrs = held.lostXattrs > 0;
     if (!isSame) this.#reviseVariant(subject, held.attributes);
     const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes: state.sizeBytes };
     if (session.look(ref, expected) !== "sound") return false;
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
-    if (!isSame) this.#record(subject);
-    else if (held.lostOwner) this.#thread.counters.lostOwners++;
+    if (!isSame) {
+      if (row.source.ctimeNs !== 0n || !subject.losesXattrs) this.#record(subject);
+    } else if (held.lostOwner) this.#thread.counters.lostOwners++;
     this.#linker.link(subject.frame, subject.entry, subject.key);
     return true;
   }
@@ -146,7 +149,8 @@ export class Settler {
       for (let reading = 0; reading < READINGS; reading++) {
         // What took its place meanwhile may be a directory, or a fifo, which must not be read.
         if (!openStat.isRegular || !isInode(openStat, subject.key)) throw unstable();
-        const held = heldOf(this.#thread, this.#openAttributes(fd, openStat)).attributes;
+        const { attributes: held, lostXattrs } = heldOf(this.#thread, this.#openAttributes(fd, openStat));
+        subject.losesXattrs = lostXattrs > 0;
         const isDense = openStat.blocks * 512 >= before.sizeBytes;
         const taken =
           before.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...before, isDense }, held);
@@ -191,7 +195,9 @@ export class Settler {
     if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
       if (digest === undefined) return undefined;
-      if (this.#isSound(subject, digest, held, sizeBytes)) return { digest, isSound: true };
+      const isSound = this.#isSound(subject, digest, held, sizeBytes);
+      if (isSound && (isDense || !objectLosesHoles(this.#thread, fd, sizeBytes)))
+        return { digest, isSound: true };
       if (this.#takeover.adopt(subject, held)) return { digest, isSound: true };
     }
     return this.#copyLarge(subject, fd, sizeBytes, held);
@@ -212,7 +218,9 @@ export class Settler {
     const { content, rules } = this.#thread;
     let digest: Buffer | undefined;
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
-      const isCloned = key.device === rules.targetDevice && content.clone(fd, toFd);
+      // A clone would have the source's zeros as data (ADR 10); the file was hashed before, which tells.
+      const mayClone = key.device === rules.targetDevice && !content.passed.hasZeroBlocks;
+      const isCloned = mayClone && content.clone(fd, toFd);
       const job = { fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true };
       digest = fromSource(() => content.copy(job), "read");
     });
@@ -222,17 +230,14 @@ export class Settler {
   }
 
   #settleTaken(subject: Subject, taken: Taken, held: Attributes): void {
-    const { ref, session, counters } = this.#thread;
-    const { frame, entry, key, state } = subject;
+    const { ref, session } = this.#thread;
+    const { frame, entry, key } = subject;
     const { content } = taken;
     if (
       taken.isSound === true ||
       (taken.made === undefined && this.#lookOrClear(subject, taken.digest, held))
     ) {
-      if (!this.#isItself(subject)) {
-        counters.mergedInodes++;
-        counters.mergedBytes += state.sizeBytes;
-      }
+      if (!this.#isItself(subject)) this.#countMerged(subject);
     } else if (taken.made !== undefined || !this.#takeover.adopt(subject, held)) {
       const made =
         taken.made ??
@@ -240,7 +245,7 @@ export class Settler {
           this.#thread.content.writeSmall(fd, content ?? Buffer.alloc(0));
         });
       ref.setObject(taken.digest, this.#thread.variantOf(made.actual), subject.group);
-      if (this.#adopt(made, state.sizeBytes)) {
+      if (this.#adopt(subject, made)) {
         this.#keepNew(subject, made.at);
         return;
       }
@@ -248,6 +253,13 @@ export class Settler {
     if (subject.isShared) session.table.insert(key, ref, session.found);
     this.#record(subject);
     this.#linker.link(frame, entry, key);
+  }
+
+  /** One that the table forgot is met again: it was counted then. */
+  #countMerged({ isFirst, state }: Subject): void {
+    if (!isFirst) return;
+    this.#thread.counters.mergedInodes++;
+    this.#thread.counters.mergedBytes += state.sizeBytes;
   }
 
   /** Whether an earlier run made the object from this very inode: nothing is merged then. */
@@ -269,20 +281,20 @@ export class Settler {
   }
 
   /** Names the new inode in the store. false: another worker was first, the new inode is gone and theirs found. */
-  #adopt(made: { at: Destination; actual: Attributes }, sizeBytes: number): boolean {
-    const { ref, session, scratch, counters } = this.#thread;
+  #adopt(subject: Subject, made: { at: Destination; actual: Attributes }): boolean {
+    const { ref, session, scratch } = this.#thread;
+    const { sizeBytes } = subject.state;
     for (let attempt = 0; ; attempt++) {
       const result = session.adopt(ref, made.at.fd, scratch.at(made.at.name));
       if (result === 0) return true;
       if (result !== -errno.EEXIST || attempt > 1) targetFailed("linkat", result);
       const look = session.look(ref, { ...this.#thread.variantRecord(made.actual), sizeBytes });
-      if (look === "sound") {
+      if (look === "sound" && !isHoleyUnlikeObject(this.#thread, made.at, sizeBytes)) {
         this.#maker.unmake(made.at);
-        counters.mergedInodes++;
-        counters.mergedBytes += sizeBytes;
+        this.#countMerged(subject);
         return false;
       }
-      if (look === "bad") session.discard(ref);
+      if (look !== "absent") session.discard(ref);
     }
   }
 
@@ -308,7 +320,7 @@ export class Settler {
    * An inode touched within the clock's granularity of being read might be written again in the same tick: it is
    * not recorded as known. Filesystems with whole-second times (ext3) have a granularity of a second.
    */
-  #record({ identity, state }: Subject): void {
+  #record({ identity, state, losesXattrs }: Subject): void {
     const { session, ref, rules } = this.#thread;
     const granularityNs =
       state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
@@ -322,7 +334,7 @@ export class Settler {
     session.record({
       identity: isYoung ? Buffer.alloc(identity.length) : identity,
       // Without its xattrs it is known by content alone: a run that wants them has to look again.
-      source: rules.xattrs ? state : { ...state, ctimeNs: 0n },
+      source: rules.xattrs && !losesXattrs ? state : { ...state, ctimeNs: 0n },
       target,
       ref: ref.bytes,
     });
@@ -331,14 +343,4 @@ export class Settler {
 
 function isInode({ device, inoLow, inoHigh }: Stat, key: InodeKey): boolean {
   return device === key.device && inoLow === key.inoLow && inoHigh === key.inoHigh;
-}
-
-function withoutXattrs({ mode, uid, gid, mtimeNs }: Stat): Attributes {
-  return { mode: mode & 0o7777, uid, gid, mtimeNs, xattrs: [] };
-}
-
-/** Nothing was written while it was read; or, where only the ctime moved (a new link), two readings agree. */
-function isStable(before: Moment, after: Moment, digest: Buffer, lastDigest: Buffer | undefined): boolean {
-  if (!sameContentMoment(before, after)) return false;
-  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
 }

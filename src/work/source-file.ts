@@ -17,7 +17,7 @@ export function openSource(kernel: Kernel, dirFd: number, name: Buffer, more = 0
 }
 
 export function statOpen(kernel: Kernel, fd: number, stat: Stat): Moment {
-  onSource(kernel.sys.statx(fd, kernel.scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+  onSource(kernel.sys.statx(fd, kernel.scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
   return momentOf(stat);
 }
 
@@ -27,6 +27,17 @@ export function momentOf(stat: Stat): Moment {
 
 export function sameContentMoment(a: Moment, b: Moment): boolean {
   return a.sizeBytes === b.sizeBytes && a.mtimeNs === b.mtimeNs;
+}
+
+/** Nothing was written while it was read; or, where only the ctime moved (a new link), two readings agree. */
+export function isStable(
+  before: Moment,
+  after: Moment,
+  digest: Buffer,
+  lastDigest: Buffer | undefined,
+): boolean {
+  if (!sameContentMoment(before, after)) return false;
+  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
 }
 
 export function unstable(): EntryFailure {

@@ -1,5 +1,5 @@
 import { blake3, type InodeKey, type SourceState } from "../../store/store.ts";
-import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { procPath } from "../tree/apply.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld, type Held } from "../tree/traits.ts";
@@ -15,8 +15,14 @@ export type Subject = {
   state: SourceState;
   identity: Buffer;
   group: Buffer | undefined;
+  /** Less than its size: the file may have holes. */
+  allocatedBytes: number;
   /** Other names may come. */
   isShared: boolean;
+  /** Met for the first time in this run: to be counted. */
+  isFirst: boolean;
+  /** Of its xattrs some are not kept: the next run has to look again, so as to say so again. */
+  losesXattrs: boolean;
 };
 
 /** The inode that `thread.stat` describes, under this name. */
@@ -35,7 +41,11 @@ export function subjectOf(thread: Thread, frame: Frame, entry: Entry, key: Inode
   };
   const isMergeable = rules.merge === "all" && size >= rules.minSizeBytes && size <= rules.maxSizeBytes;
   const group = isMergeable ? undefined : groupOf(thread, identity, key, state);
-  return { frame, entry, key, state, identity, group, isShared: stat.nlink > 1 };
+  const allocatedBytes = stat.blocks * 512;
+  const isShared = stat.nlink > 1;
+  const isFirst = !isShared || thread.session.met.add(key);
+  const known = { frame, entry, key, state, identity, group };
+  return { ...known, allocatedBytes, isShared, isFirst, losesXattrs: false };
 }
 
 export function groupOf(thread: Thread, identity: Buffer, key: InodeKey, state: SourceState): Buffer {
@@ -64,7 +74,7 @@ export function groupDigest(inode: {
 
 /** What the target will hold of these attributes; what is lost is counted. */
 export function heldOf(thread: Thread, attributes: Attributes): Held {
-  const held = asHeld(thread.rules.xattrs ? attributes : { ...attributes, xattrs: [] }, thread.traits);
+  const held = asHeld(thread.rules.xattrs ? attributes : withoutXattrs(attributes), thread.traits);
   if (held.lostOwner) thread.counters.lostOwners++;
   thread.counters.lostXattrs += held.lostXattrs;
   return held;
@@ -80,5 +90,5 @@ export function attributesByName(
   if (which === "all" && rules.xattrs) {
     return fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) }));
   }
-  return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs, xattrs: [] };
+  return withoutXattrs(stat);
 }

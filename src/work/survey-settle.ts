@@ -1,15 +1,14 @@
 import { AT_SYMLINK_NOFOLLOW, S_IFBLK, S_IFCHR, S_IFLNK } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { readAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3 } from "../../store/store.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { Maker, type Special } from "./make.ts";
-import { openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
+import { isStable, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, groupOf, heldOf, subjectOf, type Subject } from "./subject.ts";
-import { dataBytesOf } from "./survey-content.ts";
 import type { SurveyContext } from "./survey-context.ts";
 import { SurveyLinker } from "./survey-link.ts";
 import { Takeover } from "./takeover.ts";
@@ -45,13 +44,13 @@ export class SurveySettler {
     if (stat.isDirectory) return "directory";
     const key = { device: stat.device, inoLow: stat.inoLow, inoHigh: stat.inoHigh };
     if (stat.nlink > 1 && this.#linker.linkFound(frame, entry, key)) return "settled";
-    counters.inodes++;
     const subject = subjectOf(this.#context.thread, frame, entry, key);
+    if (subject.isFirst) counters.inodes++;
     if (!stat.isRegular || stat.sizeBytes === 0) {
       this.#settleSpecial(subject);
       return "settled";
     }
-    counters.contentBytes += stat.sizeBytes;
+    if (subject.isFirst) counters.contentBytes += stat.sizeBytes;
     counters.plainCopyBytes += stat.sizeBytes;
     if (!this.#settleFromIndex(subject)) this.#ingest(subject);
     return "settled";
@@ -106,7 +105,7 @@ export class SurveySettler {
         if (!openStat.isRegular || openStat.ino !== subject.state.ino) throw unstable();
         const attributes = rules.xattrs
           ? fromSource(() => readAttributes(openStat, xattrs, { fd }))
-          : { ...statAttributes(openStat), xattrs: [] };
+          : withoutXattrs(openStat);
         const held = heldOf(thread, attributes).attributes;
         const read = before.sizeBytes === 0 ? undefined : fromSource(() => this.#read(fd, before));
         const after = statOpen(thread, fd, stat);
@@ -126,17 +125,18 @@ export class SurveySettler {
 
   #read(fd: number, { sizeBytes }: Moment): Read | undefined {
     const { thread, traits } = this.#context;
-    const { sys, content, openStat, rules } = thread;
+    const { content, openStat, rules } = thread;
     if (sizeBytes <= SMALL_BYTES && openStat.blocks * 512 >= sizeBytes) {
       const bytes = content.readSmall(fd, sizeBytes);
       return bytes === undefined
         ? undefined
-        : { digest: blake3(bytes), dataBytes: sizeBytes, isCopied: false };
+        : { digest: blake3(bytes), dataBytes: content.dataBytesOf(bytes), isCopied: false };
     }
     const digest = content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true });
     if (digest === undefined) return undefined;
     const isHome = openStat.device === rules.targetDevice;
-    const dataBytes = isHome && traits.clones ? 0 : dataBytesOf(sys, fd, sizeBytes);
+    const { passed } = content;
+    const dataBytes = isHome && traits.clones && !passed.hasZeroBlocks ? 0 : passed.dataBytes;
     const isLooked = isHome || (sizeBytes >= LARGE_BYTES && thread.session.knowsSize(sizeBytes));
     return { digest, dataBytes, isCopied: !isLooked };
   }
@@ -150,7 +150,7 @@ export class SurveySettler {
     const isTakenOver = !isMerged && this.#takeover.matches(subject, held);
     if (isTakenOver) this.#takeOver(read.dataBytes);
     else if (!isMerged || read.isCopied) counters.writtenBytes += read.dataBytes;
-    if (isMerged && !this.#isItself(subject)) {
+    if (isMerged && subject.isFirst && !this.#isItself(subject)) {
       counters.mergedInodes++;
       counters.mergedBytes += state.sizeBytes;
     }
@@ -260,14 +260,4 @@ export class SurveySettler {
     ledger.insert(key, ref, session.found);
     this.#linker.finish(frame, entry.name, "made");
   }
-}
-
-function statAttributes(stat: { mode: number; uid: number; gid: number; mtimeNs: bigint }) {
-  return { mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid, mtimeNs: stat.mtimeNs };
-}
-
-/** As in settle.ts: nothing was written while it was read, or two readings agree. */
-function isStable(before: Moment, after: Moment, digest: Buffer, lastDigest: Buffer | undefined): boolean {
-  if (!sameContentMoment(before, after)) return false;
-  return before.ctimeNs === after.ctimeNs || (lastDigest?.equals(digest) ?? false);
 }

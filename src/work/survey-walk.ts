@@ -1,6 +1,6 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { readAttributes, sameAttributes } from "../tree/attributes.ts";
+import { metadataOf, readAttributes, sameAttributes, withoutXattrs } from "../tree/attributes.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
@@ -73,6 +73,8 @@ export class SurveyWalker {
     return {
       ...opened,
       filesystem,
+      metadata: metadataOf(openStat),
+      isPlain: false,
       isTrusted: isOld && filesystem.trustsDirentIno && !rules.hasFileMounts && !rules.verbose,
       isMountRoot: openStat.device !== parentDevice,
       isListed: false,
@@ -195,10 +197,9 @@ export class SurveyWalker {
   /** What the directory will look like; of a published one, whether that differs. */
   #finish(frame: Frame): void {
     const { thread, placer } = this.#context;
-    const { openStat, targetStat, xattrs, rules } = thread;
-    statOpen(thread, frame.sourceFd, openStat);
-    const read = fromSource(() => readAttributes(openStat, xattrs, { fd: frame.sourceFd }));
-    const wanted = heldOf(thread, rules.xattrs ? read : { ...read, xattrs: [] }).attributes;
+    const { targetStat, xattrs, rules } = thread;
+    const read = fromSource(() => readAttributes(frame.metadata, xattrs, { fd: frame.sourceFd }));
+    const wanted = heldOf(thread, rules.xattrs ? read : withoutXattrs(read)).attributes;
     if (!placer.isPublished(frame)) return;
     statOpen(thread, frame.targetFd, targetStat);
     const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });

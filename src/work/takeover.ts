@@ -2,6 +2,7 @@ import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { openQuietly } from "../sys/files.ts";
 import { procPath } from "../tree/apply.ts";
 import { sameXattrs, type Attributes } from "../tree/attributes.ts";
+import { losesHoles } from "./holes.ts";
 import type { Placer } from "./place.ts";
 import type { Subject } from "./subject.ts";
 import type { Thread } from "./thread.ts";
@@ -41,10 +42,24 @@ export class Takeover {
     const fd = openQuietly(sys, subject.frame.targetFd, scratch.at(subject.entry.name), flags);
     if (fd < 0) return false;
     try {
-      return content.hash(fd, targetStat.sizeBytes)?.equals(ref.digest) === true;
+      const isSame = content.hash(fd, targetStat.sizeBytes)?.equals(ref.digest) === true;
+      return isSame && !this.#losesHoles(subject, fd);
     } finally {
       sys.close(fd);
     }
+  }
+
+  /** A copy without holes is not what the source has: it is made anew (P3). */
+  #losesHoles({ frame, entry, state, allocatedBytes }: Subject, otherFd: number): boolean {
+    const { sizeBytes } = state;
+    if (allocatedBytes >= sizeBytes) return false;
+    const { sys, scratch } = this.#thread;
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = openQuietly(sys, frame.sourceFd, scratch.at(entry.name), flags);
+    if (fd < 0) return false;
+    const isLost = losesHoles(sys, { fd, otherFd, sizeBytes });
+    sys.close(fd);
+    return isLost;
   }
 
   /** Takes the inode into the store as `thread.ref`; then `session.found` is that inode. The name is not touched. */

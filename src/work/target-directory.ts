@@ -1,7 +1,7 @@
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { procPath } from "../tree/apply.ts";
-import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { asHeld } from "../tree/traits.ts";
 import { STORE_NAME } from "../../store/store.ts";
@@ -11,9 +11,10 @@ import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { stagedUpdateName, type Placer } from "./place.ts";
-import { statOpen } from "./source-file.ts";
 import type { Thread } from "./thread.ts";
 
+/** What most directories have, so that most need no chmod; staged ones lie where no one else can reach. */
+const NEW_DIRECTORY_MODE = 0o755;
 const STORE_BYTES = Buffer.from(STORE_NAME);
 const LOST_AND_FOUND = Buffer.from("lost+found");
 
@@ -38,10 +39,10 @@ export class TargetDirectory {
     const { sys, scratch } = this.#thread;
     frame.subdirectories = frame.subdirectories.filter((name) =>
       this.#thread.attempt(frame, name, () => {
-        let made = sys.mkdirat(frame.targetFd, scratch.at(name), 0o700);
+        let made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);
         if (made === -errno.EEXIST && !this.#isTargetDirectory(frame, name)) {
           this.#placer.clear(frame, name);
-          made = sys.mkdirat(frame.targetFd, scratch.at(name), 0o700);
+          made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);
         }
         if (made !== -errno.EEXIST) onTarget(made, "mkdirat");
         if (made === 0) frame.fresh?.add(name.toString("latin1"));
@@ -125,7 +126,7 @@ export class TargetDirectory {
 
   /** Gives the directory its metadata; of a published one, plans that where it differs. */
   finish(frame: Frame): void {
-    const wanted = this.#sourceAttributes(frame.sourceFd);
+    const wanted = this.#sourceAttributes(frame);
     if (this.#placer.isPublished(frame)) {
       const { targetStat, xattrs, sys } = this.#thread;
       onTarget(this.#statTarget(frame.targetFd), "statx");
@@ -144,19 +145,20 @@ export class TargetDirectory {
     const locksOut = !traits.isRoot && (wanted.mode & 0o700) !== 0o700;
     if (locksOut) this.#thread.setModeLater(frame, wanted.mode);
     const mode = locksOut ? wanted.mode | 0o700 : wanted.mode;
-    counters.lostXattrs += setter.toDescriptor(frame.targetFd, { ...wanted, mode }, undefined);
+    const isKnown = frame.isPlain && frame.parent !== undefined;
+    const created = isKnown ? { mode: NEW_DIRECTORY_MODE, uid: traits.euid, gid: traits.egid } : undefined;
+    counters.lostXattrs += setter.toDescriptor(frame.targetFd, { ...wanted, mode }, created);
   }
 
   #statTarget(fd: number): number {
     const { sys, scratch, targetStat } = this.#thread;
-    return sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, targetStat.address);
+    return sys.statx(fd, scratch.empty, AT_EMPTY_PATH, targetStat.address);
   }
 
-  #sourceAttributes(fd: number): Attributes {
-    const { openStat, xattrs, rules, traits, counters } = this.#thread;
-    statOpen(this.#thread, fd, openStat);
-    const read = fromSource(() => readAttributes(openStat, xattrs, { fd }));
-    const held = asHeld(rules.xattrs ? read : { ...read, xattrs: [] }, traits);
+  #sourceAttributes({ sourceFd, metadata }: Frame): Attributes {
+    const { xattrs, rules, traits, counters } = this.#thread;
+    const read = fromSource(() => readAttributes(metadata, xattrs, { fd: sourceFd }));
+    const held = asHeld(rules.xattrs ? read : withoutXattrs(read), traits);
     if (held.lostOwner) counters.lostOwners++;
     counters.lostXattrs += held.lostXattrs;
     return held.attributes;

@@ -1,6 +1,7 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
+import { metadataOf } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { EntryFailure, onSource, onTarget } from "./errors.ts";
@@ -50,9 +51,9 @@ export class Walker {
   }
 
   #firstFrame(task: Task): Frame {
-    const { unit, mode, sourceFd, targetFd, actionsFd, path } = task;
+    const { unit, mode, sourceFd, targetFd, actionsFd, path, isPlain } = task;
     const frame = this.#frame(
-      { parent: undefined, name: path, unit, mode, sourceFd, targetFd, actionsFd },
+      { parent: undefined, name: path, unit, mode, sourceFd, targetFd, actionsFd, isPlain },
       task.parentDevice,
     );
     if (this.#thread.rules.oneFileSystem && frame.isMountRoot && task.parentDevice >= 0)
@@ -66,7 +67,10 @@ export class Walker {
 
   /** Looks at the directory's own inode, which tells its filesystem and how far its entries may be trusted. */
   #frame(
-    opened: Pick<Frame, "parent" | "name" | "unit" | "mode" | "sourceFd" | "targetFd" | "actionsFd">,
+    opened: Pick<
+      Frame,
+      "parent" | "name" | "unit" | "mode" | "sourceFd" | "targetFd" | "actionsFd" | "isPlain"
+    >,
     parentDevice: number,
   ): Frame {
     const { openStat, rules } = this.#thread;
@@ -83,7 +87,9 @@ export class Walker {
       sourceFd: opened.sourceFd,
       targetFd: opened.targetFd,
       actionsFd: opened.actionsFd,
+      isPlain: opened.isPlain,
       filesystem,
+      metadata: metadataOf(openStat),
       isTrusted: isOld && filesystem.trustsDirentIno && !rules.hasFileMounts && !rules.verbose,
       isMountRoot: openStat.device !== parentDevice,
       isListed: false,
@@ -124,6 +130,7 @@ export class Walker {
       targetFd,
       actionsFd: frame.actionsFd,
       path: pathOf(frame),
+      isPlain: frame.isPlain,
       subdirectories: given,
       parentDevice: frame.filesystem.device,
     };
@@ -254,7 +261,8 @@ export class Walker {
       sourceFd = this.#openSourceDirectory(frame, name);
       const { targetFd, mode } = this.#target.open(frame, name);
       const { unit, actionsFd } = frame;
-      const opened = { parent: frame, name, unit, mode, sourceFd, targetFd, actionsFd };
+      const isPlain = frame.isPlain && mode === "fill";
+      const opened = { parent: frame, name, unit, mode, sourceFd, targetFd, actionsFd, isPlain };
       child = this.#frame(opened, frame.filesystem.device);
       if (this.#thread.rules.oneFileSystem && child.isMountRoot) this.#stayOutside(child);
     });

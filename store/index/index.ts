@@ -9,6 +9,7 @@ import {
   rawFields,
   sourceRow,
   type TargetState,
+  targetOfSourceRow,
 } from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
 
@@ -91,6 +92,12 @@ export class Index {
   hasSize(sizeBytes: number): boolean {
     this.#sizeKey.writeDoubleBE(sizeBytes, 1);
     return this.#database.getBinaryFast(this.#sizeKey) !== undefined;
+  }
+
+  /** The target inode of each source row: as many times as source inodes became it. */
+  *targets(): Generator<bigint> {
+    const range = { start: Buffer.from([SOURCE_KEY]), end: Buffer.from([SOURCE_KEY + 1]) };
+    for (const { value } of this.#database.getRange(range)) yield targetOfSourceRow(value).ino;
   }
 
   get hasRows(): boolean {

@@ -18,7 +18,7 @@ export function looksSound(kernel: Kernel, directoryFd: number): boolean {
   if (fd < 0) return true;
   try {
     const stat = new Stat(sys);
-    if (sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address) < 0) return false;
+    if (sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address) < 0) return false;
     if (stat.sizeBytes === 0) return true;
     const first = readAt(kernel, fd, 0, META_BYTES);
     const pageBytes = first.length < META_BYTES ? 0 : first.readUInt32LE(48);

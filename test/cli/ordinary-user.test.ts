@@ -109,7 +109,7 @@ describe.skipIf(!root)("an ordinary user", () => {
     const text = dedupe(["migrate", "--no-progress", source, target], user);
     expect({ code: text.code, err: text.err }).toEqual({ code: 0, err: "" });
     expect(text.out).toMatch(
-      /not kept +the owner of \d+ inodes?, .*1 device node \(this user may not set them/,
+      /not kept +the owner of \d+ inodes?, .*1 device node \(this user may not read or set them/,
     );
     expect(text.out.match(/not kept/g)).toHaveLength(1);
     expect(statSync(join(target, "daily.0/root"))).toMatchObject({ uid: 1000, gid: 1000, mode: 0o100755 });
@@ -127,6 +127,13 @@ describe.skipIf(!root)("an ordinary user", () => {
     run("chown", "1000:1000", join(source, "daily.0/root"));
     expect(asUser("--strict").code).toBe(0);
     expect(compareTrees(source, target)).toEqual([]);
+    // One that may be seen and not be set.
+    run("setcap", "cap_net_raw+ep", join(source, "daily.0/root"));
+    expect(asUser("--strict")).toMatchObject({ code: 3, summary: { lostXattrs: 1 } });
+    expect(asUser("--strict")).toMatchObject({
+      code: 3,
+      summary: { lostXattrs: 1, readBytes: 0, createdInodes: 0 },
+    });
   });
 
   it("lists what it may not read, and takes the rest", () => {

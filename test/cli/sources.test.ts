@@ -176,10 +176,27 @@ describe("options", () => {
     const index = join(work, "fast/index");
     mkdirSync(join(work, "fast"));
     expect(migrate(source, target, "--index", index)).toMatchObject({ code: 0, err: "" });
-    expect(existsSync(join(index, "data.mdb"))).toBe(true);
+    const folders = readdirSync(index);
+    expect(folders.map((folder) => existsSync(join(index, folder, "data.mdb")))).toEqual([true]);
     expect(existsSync(join(target, ".dedupe/index/data.mdb"))).toBe(false);
     expect(migrateJson(["--index", index, source, target]).summary).toMatchObject({ readBytes: 0 });
     expect(migrateJson([source, target]).summary).toMatchObject({ exitCode: 0, createdInodes: 0 });
+  });
+
+  it("--index keeps the rows of several targets apart: none vouches for an object of another", () => {
+    twoDays();
+    const index = join(work, "shared");
+    const other = join(work, "other");
+    // Two targets whose inodes are the same: what one's row says of an object would fit the other's.
+    expect(migrate(source, target, "--index", index)).toMatchObject({ code: 0 });
+    run("cp", "-a", target, other);
+    const format = join(other, ".dedupe/format.json");
+    expect(JSON.parse(readFileSync(format, "utf8"))).toMatchObject({ id: readdirSync(index)[0] });
+    rmSync(join(other, ".dedupe"), { recursive: true });
+    expect(migrate(source, other, "--index", index)).toMatchObject({ code: 0 });
+    expect(readdirSync(index)).toHaveLength(2);
+    expect(migrateJson(["--index", index, source, target]).summary).toMatchObject({ readBytes: 0 });
+    expect(migrateJson(["--index", index, source, other]).summary).toMatchObject({ readBytes: 0 });
   });
 
   it("-q says nothing, -v a line a name, --log-file all of it", () => {

@@ -244,16 +244,26 @@ describe("one kind of thing that becomes another", () => {
     expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
   });
 
-  it("a container that stands where a file stood is listed, and the rest arrives", () => {
+  it("a container takes the place of a file or a symlink, on any level", () => {
     threeDays();
     write("hosts", "a file");
+    mkdirSync(join(source, "more"));
+    symlinkSync("../daily.0", join(source, "more/h2"));
     expectMigrated();
     rmSync(join(source, "hosts"));
+    rmSync(join(source, "more/h2"));
     write("hosts/h1/daily.0/x", "x");
-    write("daily.0/more", "more");
-    const { code, err } = migrate(source, target, "--delete");
-    expect([code, existsSync(join(target, "daily.0/more"))]).toEqual([3, true]);
-    expect(err).toMatch(/hosts/);
+    write("hosts/loose", "loose");
+    write("more/h2/daily.0/y", "y");
+    const foreseen = migrateJson(["--dry-run", source, target]).summary;
+    const { summary } = migrateJson([source, target]);
+    expect(summary).toMatchObject({
+      exitCode: 0,
+      names: foreseen.names,
+      createdInodes: foreseen.createdInodes,
+    });
+    expect(compareTrees(source, target)).toEqual([]);
+    expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
   });
 });
 

@@ -3,14 +3,12 @@ import {
   chmodSync,
   closeSync,
   existsSync,
-  fstatSync,
   linkSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
-  readSync,
   renameSync,
   rmSync,
   truncateSync,
@@ -25,6 +23,7 @@ import { makeDiverseTree } from "../support/differences.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { fingerprint, migrateWell } from "../support/migrate.ts";
 import { requireLoop } from "../support/skip.ts";
+import { affectedOf, flip, objectOf as objectNamed, objectsOf } from "../support/store-objects.ts";
 import { verify } from "../support/verify.ts";
 
 describe.skipIf(!requireLoop())("verify of a store", () => {
@@ -49,20 +48,8 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
 
   const inStore = (...path: string[]): string => join(target, ".dedupe", ...path);
 
-  /** Paths below the target of the store's name for the inode, and of its names in the snapshots. */
-  function objectOf(name: string): string {
-    const { ino } = lstatSync(join(target, name));
-    const found = objects().find((path) => lstatSync(join(target, path)).ino === ino);
-    if (found === undefined) throw new Error(`no object is ${name}`);
-    return found;
-  }
-  const objects = (): string[] =>
-    readdirSync(inStore("objects")).flatMap((two) =>
-      readdirSync(inStore("objects", two)).map((rest) => `.dedupe/objects/${two}/${rest}`),
-    );
-
-  const affected = (run: ReturnType<typeof verify>): string[] =>
-    run.events.flatMap(({ type, path }) => (type === "affected" ? [String(path)] : [])).sort();
+  const objectOf = (name: string): string => objectNamed(target, name);
+  const objects = (): string[] => objectsOf(target);
 
   it("finds nothing in a sound one, and changes nothing", () => {
     const before = fingerprint(target);
@@ -78,7 +65,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     flip(join(target, path), 3);
     const run = verify([target]);
     expect(run).toMatchObject({ code: 4, found: [`content ${path}`], noted: [] });
-    expect(affected(run)).toEqual(["daily.0/shared", "daily.1/shared"]);
+    expect(affectedOf(run)).toEqual(["daily.0/shared", "daily.1/shared"]);
     expect(run.summary.affectedNames).toBe(2);
     expect(verify(["--quick", target])).toMatchObject({ code: 0, found: [] });
   });
@@ -98,13 +85,24 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     expect(verify([target]).found).toEqual([`object-type ${path}`]);
   });
 
-  it("tells the inode of a deleted object, with one of its names, from the others", () => {
-    rmSync(join(target, objectOf("daily.0/plain")));
-    rmSync(join(target, objectOf("daily.0/shared")));
-    const run = verify(["-j", "1", target]);
-    expect(run).toMatchObject({ code: 0, found: [] });
-    expect(run.noted).toEqual(["new-since daily.0/plain", "new-since daily.0/shared"]);
-    expect(verify(["-j", "2", target]).summary.notes).toEqual({ "new-since": 2 });
+  it("finds a deleted object, by what the index knew and the inode proves", () => {
+    // A copy has other inodes than its index says.
+    rmSync(target, { recursive: true });
+    mkdirSync(target);
+    migrateWell(join(workplace.path, "source"), target);
+    const [plain, shared] = [objectOf("daily.0/plain"), objectOf("daily.0/shared")];
+    for (const path of [plain, shared]) rmSync(join(target, path));
+    const wanted = { code: 4, found: [`deleted ${plain}`, `deleted ${shared}`].sort(), noted: [] };
+    for (const args of [["-j", "1"], ["-j", "2"], ["--quick"], ["--slice", "1/2"]])
+      expect(verify([...args, target])).toMatchObject(wanted);
+  });
+
+  it("takes the inode of a deleted object for new where the index knows nothing of it", () => {
+    for (const name of ["daily.0/plain", "daily.0/shared"]) rmSync(join(target, objectOf(name)));
+    const noted = ["new-since daily.0/plain", "new-since daily.0/shared"];
+    expect(verify(["-j", "1", target])).toMatchObject({ code: 0, found: [], noted });
+    rmSync(inStore("index"), { recursive: true });
+    expect(verify(["-j", "2", target]).summary.notes).toEqual({ "index-missing": 1, "new-since": 2 });
   });
 
   it("finds both of a swapped pair", () => {
@@ -115,7 +113,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     renameSync(inStore("aside"), paths[1]!);
     const run = verify([target]);
     expect(run).toMatchObject({ code: 4, found: [`content ${one}`, `content ${two}`].sort() });
-    expect(affected(run)).toEqual(["daily.0/one", "daily.0/two"]);
+    expect(affectedOf(run)).toEqual(["daily.0/one", "daily.0/two"]);
   });
 
   it("finds what does not belong in objects/ and groups/", () => {
@@ -139,7 +137,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     const path = objectOf("daily.0/plain");
     chmodSync(join(target, "daily.0/plain"), 0o600);
     expect(verify(["--quick", target])).toMatchObject({ code: 4, found: [`variant ${path}`] });
-    expect(affected(verify([target]))).toEqual(["daily.0/plain"]);
+    expect(affectedOf(verify([target]))).toEqual(["daily.0/plain"]);
   });
 
   it("finds an inode with two names in the store", () => {
@@ -154,7 +152,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     closeSync(descriptor);
     const run = verify([target]);
     expect(run.summary.findings).toEqual({ holder: 1 });
-    expect(affected(run)).toEqual(["daily.0/nothing", "daily.1/nothing"]);
+    expect(affectedOf(run)).toEqual(["daily.0/nothing", "daily.1/nothing"]);
   });
 
   it("finds a store that others may enter", () => {
@@ -243,7 +241,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
 
   it("stops at the first signal with its code", async () => {
     const run = startDedupe(["verify", "--bwlimit", "1", target]);
-    setTimeout(() => run.process.kill("SIGTERM"), 400);
+    run.process.stdout?.once("data", () => run.process.kill("SIGTERM"));
     const { code, out } = await run.ended;
     expect(code).toBe(143);
     expect(out).toContain("Stopped by SIGTERM");
@@ -267,7 +265,7 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
         expect(readFileSync(path)[0]).toBe("0".charCodeAt(0));
         const run = verify([there]);
         expect(run.summary.findings).toEqual({ content: 1 });
-        expect(affected(run)).toEqual(["daily.0/large"]);
+        expect(affectedOf(run)).toEqual(["daily.0/large"]);
         expect(verify(["--against", join(workplace.path, "source"), there]).found).toEqual([
           "content daily.0/large",
         ]);
@@ -291,18 +289,6 @@ describe.skipIf(!requireLoop())("verify of a store", () => {
     });
   });
 });
-
-/** Turns a bit over and puts the times back, as a failing disk would. */
-function flip(path: string, offset: number): void {
-  const descriptor = openSync(path, "r+");
-  const { mtimeNs } = fstatSync(descriptor, { bigint: true });
-  const byte = Buffer.alloc(1);
-  readSync(descriptor, byte, 0, 1, offset);
-  writeSync(descriptor, Buffer.from([byte[0]! ^ 1]), 0, 1, offset);
-  closeSync(descriptor);
-  const text = `${mtimeNs / 1_000_000_000n}.${String(mtimeNs % 1_000_000_000n).padStart(9, "0")}`;
-  execFileSync("touch", ["-m", "-d", `@${text}`, path]);
-}
 
 /** Holds the store's lock as another run would. */
 function startLock(path: string, mode: "-x" | "-s"): { held: Promise<void>; release(): void } {

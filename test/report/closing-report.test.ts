@@ -35,7 +35,7 @@ test("one line for the link limit", () => {
 test("one line for all that could not be kept", () => {
   const text = report({ lostOwners: 1, lostXattrs: 3000, lostDevices: 2 });
   expect(text).toMatch(
-    /not kept +the owner of 1 inode, extended attributes of 3,000 inodes, 2 device nodes \(this user may not set/,
+    /not kept +the owner of 1 inode, 3,000 extended attributes, 2 device nodes \(this user may not read or set/,
   );
 });
 

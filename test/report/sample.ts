@@ -1,6 +1,13 @@
 import { Writable } from "node:stream";
 import { zeroCounters } from "../../src/report/events.ts";
-import type { Counters, Event, Summary, VerifySummary, CompactSummary } from "../../src/report/events.ts";
+import type {
+  CompactSummary,
+  Counters,
+  Event,
+  StatsSummary,
+  Summary,
+  VerifySummary,
+} from "../../src/report/events.ts";
 import type { ProgressEvent } from "../../src/report/pace.ts";
 
 export type SampleStream = Writable & { isTTY: boolean; columns: number; text: () => string };
@@ -62,6 +69,7 @@ export function sampleSummary(summary: Partial<Summary> = {}): Summary {
     linkLimit: 0,
     elapsedMs: 723_000,
     peakRssAnonBytes: 90_000_000,
+    approximate: false,
     ...summary,
   };
 }
@@ -155,4 +163,44 @@ export function sampleStart(start: { dryRun?: boolean } = {}): Event {
 
 export function sampleFailure(path: string, code = "EACCES"): Event {
   return { type: "failure", path: Buffer.from(path), code, message: "permission denied" };
+}
+
+export function sampleStatsSummary(summary: Partial<StatsSummary> = {}): StatsSummary {
+  return {
+    type: "summary",
+    command: "stats",
+    outcome: "complete",
+    exitCode: 0,
+    target: "/mnt/new",
+    snapshots: 30,
+    names: 157_744,
+    directories: 12_345,
+    inodes: 9_700,
+    bytes: 300_000_000,
+    contentBytes: 250_000_000,
+    plainBytes: 3_000_000_000,
+    aloneBytes: 40_000_000,
+    store: "read",
+    objects: 9_500,
+    siblings: 0,
+    unnamedObjects: 12,
+    unnamedBytes: 34_000_000,
+    storeBytes: 3_000_000,
+    elsewhereInodes: 0,
+    elsewhereBytes: 0,
+    twiceInodes: 0,
+    index: "read",
+    indexedInodes: 9_600,
+    mergedInodes: 100,
+    mergedBytes: 1_000_000,
+    ifDeleted: { sets: ["daily.20..daily.29"], snapshots: 10, names: 52_000, inodes: 700, bytes: 20_000_000 },
+    linkLimit: 65_000,
+    mostLinks: 900,
+    nearLimitInodes: 0,
+    brokenChains: 0,
+    failures: 0,
+    elapsedMs: 1_200,
+    peakRssAnonBytes: 90_000_000,
+    ...summary,
+  };
 }

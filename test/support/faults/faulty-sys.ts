@@ -19,7 +19,7 @@ import {
 type Call = (...args: number[]) => number | Promise<number>;
 
 /** These ask the kernel for nothing, or for what cannot fail. */
-const uncounted = new Set(["allocate", "addressOf", "umask", "geteuid", "getegid"]);
+const uncounted = new Set(["allocate", "addressOf", "umask", "getpid", "kill", "geteuid", "getegid"]);
 
 /** Positions of descriptors (f) and of names (n) among the arguments; a call not listed has its first as descriptor. */
 const shapes: Readonly<Record<string, string>> = {

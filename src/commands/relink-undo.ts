@@ -1,0 +1,161 @@
+import { DedupeError } from "../errors.ts";
+import type { RelinkOptions } from "../options.ts";
+import { zeroUndoCounters, type UndoCounters, type UndoSummary } from "../report/events.ts";
+import { isSysError } from "../sys/errors.ts";
+import { openDirectory, type Kernel } from "../sys/files.ts";
+import { rssAnonBytes } from "../tree/memory.ts";
+import { forgetUndoLog } from "../relink/undo-log.ts";
+import { UndoPlan } from "../relink/undo-plan.ts";
+import { Undoing } from "../relink/undoing.ts";
+import { RelinkPool } from "../relink/relink-pool.ts";
+import { openScratch } from "../relink/record-file.ts";
+import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
+import { STORE_NAME, existingPolicy } from "../../store/store.ts";
+import type { Failure } from "../work/messages.ts";
+import type { CommandContext } from "./context.ts";
+import { openKernel } from "./migrate-run.ts";
+import { openNamed, targetRefusal, targetWarnings, type Root } from "./preflight.ts";
+import { openRelinkRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { codeOf, errorOf, outcomeOf, type RelinkEnding } from "./relink-summary.ts";
+
+/**
+ * `dedupe relink --undo`: puts back what `--ignore-*` discarded, by the log that the runs kept.
+ * @returns the exit code. @throws DedupeError before anything was done
+ */
+export async function undoRelink(typed: RelinkOptions, context: CommandContext): Promise<number> {
+  const started = performance.now();
+  const { kernel, sysModule } = await openKernel(context.sysModule);
+  const root = openNamed(kernel, typed.root, "target");
+  const { reporter, version } = context;
+  const { jobs, dryRun } = typed;
+  reporter.emit({ type: "start", command: "relink", version, root: typed.root, jobs, dryRun });
+  for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
+  const options = withPolicy(kernel, root, typed);
+  const opened = await openRelinkRoot(kernel, root, options);
+  for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
+  const counters = zeroUndoCounters();
+  const parts = { kernel, sysModule, root, options, opened, context, counters };
+  const ending = await undo(parts).finally(() => opened.close());
+  const summary = summarise(parts, ending, performance.now() - started);
+  reporter.emit(summary);
+  return summary.exitCode;
+}
+
+type Parts = {
+  kernel: Kernel;
+  sysModule: string;
+  root: Root;
+  options: RelinkOptions;
+  opened: OpenedRoot;
+  context: CommandContext;
+  counters: UndoCounters;
+};
+
+/** The store's own policy, whatever it is: what was ignored does not matter any more. */
+function withPolicy(kernel: Kernel, root: Root, options: RelinkOptions): RelinkOptions {
+  let storeFd: number;
+  try {
+    storeFd = openDirectory(kernel, root.fd, STORE_NAME);
+  } catch (cause) {
+    if (!isSysError(cause, "ENOENT")) throw targetRefusal(cause, root.path);
+    throw new DedupeError("NO_STORE", `${root.path} has no store, and so no log of what was discarded`, {
+      hint: "Name the root that was given to dedupe relink.",
+      cause,
+    });
+  }
+  try {
+    return { ...options, ...existingPolicy(kernel, storeFd) };
+  } catch (error) {
+    throw targetRefusal(error, root.path);
+  } finally {
+    kernel.sys.close(storeFd);
+  }
+}
+
+type Undo = { undoing: Undoing; pool: RelinkPool; plan: UndoPlan; close: () => Promise<void> };
+
+async function openUndo(parts: Parts): Promise<Undo> {
+  const { kernel, sysModule, root, options, opened, context, counters } = parts;
+  const { store, stockFd, objectsFd, linkLimit, logFd } = opened;
+  const failed = (failure: Failure): void => {
+    counters.failures++;
+    context.reporter.emit({ type: "failure", ...failure });
+  };
+  const files = openStockFiles(kernel, stockFd, options.jobs);
+  const rules = rulesOf(kernel, root, { options, filter: undefined });
+  const setup = { sysModule, rootFd: root.fd, files, rules };
+  const pool = await RelinkPool.start(options.jobs, setup, {
+    failures: (failures) => {
+      failures.forEach(failed);
+    },
+  });
+  if (store !== undefined) await pool.tellAll({ type: "store", store: store.shared });
+  const sortFds = [openScratch(kernel, stockFd, "undo.0"), openScratch(kernel, stockFd, "undo.1")] as const;
+  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds });
+  const { compared } = options;
+  const undoing = new Undoing({
+    ...{ kernel, pool, files, rootFd: root.fd, device: rules.device, compared, linkLimit },
+    ...{ store, objectsFd, groups: plan.groups(), failed, counters },
+  });
+  const close = async (): Promise<void> => {
+    await undoing.close();
+    await pool.close();
+    plan.close();
+    for (const fd of sortFds) kernel.sys.close(fd);
+    closeStockFiles(kernel, files);
+  };
+  return { undoing, pool, plan, close };
+}
+
+async function undo(parts: Parts): Promise<RelinkEnding> {
+  const { kernel, options, opened, root, context, counters } = parts;
+  const { store, logFd } = opened;
+  if (!options.dryRun && store === undefined) throw noRoom(root);
+  const { undoing, pool, plan, close } = await openUndo(parts);
+  const onStop = (): void => {
+    pool.control.stop();
+  };
+  context.stop.addEventListener("abort", onStop);
+  if (context.stop.aborted) onStop();
+  const limit = options.timeLimitMs === undefined ? undefined : setTimeout(onStop, options.timeLimitMs);
+  try {
+    const isWhole = await undoing.run();
+    await store?.seal();
+    await store?.sync();
+    if (store !== undefined && isWhole && counters.failures === 0) forgetUndoLog(kernel, logFd);
+    return isWhole ? { type: "finished" } : { type: "stopped", reason: context.stop.reason };
+  } catch (error) {
+    return { type: "failed", error: error as Error };
+  } finally {
+    counters.loggedNames = plan.loggedNames;
+    counters.otherNames = plan.otherNames;
+    clearTimeout(limit);
+    context.stop.removeEventListener("abort", onStop);
+    await close();
+  }
+}
+
+function noRoom({ path }: Root): DedupeError {
+  return new DedupeError("NO_SPACE", `${path} has no room for names to have inodes of their own again`, {
+    hint: "Free some space on it, then run again.",
+  });
+}
+
+function summarise(
+  { kernel, options, counters }: Parts,
+  ending: RelinkEnding,
+  elapsedMs: number,
+): UndoSummary {
+  return {
+    ...counters,
+    type: "summary",
+    command: "relink",
+    outcome: outcomeOf(ending, counters.failures),
+    exitCode: codeOf(ending, counters.failures),
+    dryRun: options.dryRun,
+    root: options.root,
+    elapsedMs,
+    peakRssAnonBytes: rssAnonBytes(kernel),
+    ...(ending.type === "failed" ? { error: errorOf(ending.error) } : {}),
+  };
+}

@@ -1,0 +1,81 @@
+/** The options of `dedupe stats`: one table for the parser and the help, and what was typed -> the validated type. */
+import { availableParallelism } from "node:os";
+import { DedupeError, usageError } from "../errors.ts";
+import type { StatsOptions } from "../options.ts";
+import { longName, maxJobs, output, type OptionSpec } from "./migrate-specs.ts";
+import type { TypedOption } from "./migrate.ts";
+import { given, parseCount } from "./values.ts";
+
+const own: OptionSpec<StatsOptions>[] = [
+  {
+    flags: "--snapshots <glob>",
+    help: "the directories that are snapshots, if they are not recognised",
+    group: "Selection:",
+    apply: (options, value) => (options.snapshotsGlob = given(value, "--snapshots")),
+  },
+  {
+    flags: "--if-deleted <set>",
+    help: "say what deleting these would free: a snapshot, a range such as daily.20..daily.29, or a pattern; may be given again",
+    group: "Selection:",
+    apply: ({ ifDeleted }, value) => ifDeleted.push(given(value, "--if-deleted")),
+  },
+  {
+    flags: "-j, --jobs <n>",
+    help: "worker threads, 1 to 64 (default: one a core)",
+    group: "Running:",
+    apply: (options, value) => (options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs })),
+  },
+  {
+    flags: "--index <dir>",
+    help: "where the index lives (default: .dedupe/index on the target)",
+    group: "Running:",
+    apply: (options, value) => (options.indexDir = given(value, "--index")),
+  },
+  {
+    flags: "--csv",
+    help: "one line of comma-separated values for each snapshot on stdout",
+    group: "Output:",
+    apply: (options) => (options.csv = true),
+  },
+];
+
+export const statsOptionSpecs: readonly OptionSpec<StatsOptions>[] = [
+  ...own,
+  ...output.map((spec) =>
+    longName(spec.flags) === "verbose" ? { ...spec, help: "one line a directory read" } : spec,
+  ),
+];
+
+export function statsOptions(typed: readonly TypedOption[], target: string): StatsOptions {
+  try {
+    const options = defaults(target);
+    for (const { name, value } of typed) {
+      const spec = statsOptionSpecs.find(({ flags }) => longName(flags) === name);
+      if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
+      spec.apply(options, value);
+    }
+    if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+    if (options.json && options.csv) throw usageError("--json and --csv contradict each other");
+    return options;
+  } catch (error) {
+    // The parsers of single values are migrate's too.
+    throw error instanceof DedupeError ? usageError(error.message, "Try 'dedupe stats --help'.") : error;
+  }
+}
+
+function defaults(target: string): StatsOptions {
+  return {
+    command: "stats",
+    target: given(target, "<target>"),
+    csv: false,
+    snapshotsGlob: undefined,
+    ifDeleted: [],
+    indexDir: undefined,
+    jobs: Math.min(maxJobs, availableParallelism()),
+    json: false,
+    progress: "auto",
+    quiet: false,
+    verbose: false,
+    logFile: undefined,
+  };
+}

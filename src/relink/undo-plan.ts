@@ -1,0 +1,166 @@
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { openBelow, parentAndName } from "../tree/path.ts";
+import { blake3 } from "../../store/store.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
+import { isInode } from "./inode-state.ts";
+import { GID, INO_HIGH, INO_LOW, MODE, MTIME, UID, putNumber, numberAt, sameWords } from "./layout.ts";
+import { mergeRuns, RunSorter } from "./sorter.ts";
+import { UndoReader, undoFiles, type Discarded } from "./undo-log.ts";
+
+/** A record of the log as the plan sorts it: by path and age. */
+const PATH = 0;
+const SERIAL = 4;
+const VICTIM = 5;
+const TARGET = 7;
+/** Stands for the attributes that the name had. */
+const WANTED = 9;
+/** Where the record lies: file, offset (two words), length. */
+const AT = 11;
+const LINE_WORDS = 15;
+/** A name that leads to `TARGET` if nobody else changed it: its newest record, and the one whose attributes it gets. */
+const NAME_TARGET = 0;
+const NAME_WANTED = 2;
+const NEWEST = 4;
+const OLDEST = 8;
+const NAME_WORDS = 12;
+
+const byPath = { words: LINE_WORDS, key: [PATH, PATH + 1, PATH + 2, PATH + 3, SERIAL] };
+const byTarget = { words: NAME_WORDS, key: [0, 1, 2, 3, 4, 5, 6] };
+
+/** A name and what it is to have again. `newest` says which inode it must lead to, `wanted` what it had. */
+export type Restorable = { newest: Discarded; wanted: Discarded };
+/** Names of one inode that are to have the same attributes: all of them, or as many as are taken at once. */
+export type RestoreGroup = { names: Restorable[]; isWhole: boolean; isFirst: boolean };
+
+/** Names of a group that are in memory at once. */
+const GROUP_NAMES = 16_384;
+
+export type UndoPlanParts = {
+  kernel: Kernel;
+  rootFd: number;
+  logFd: number;
+  sortFds: readonly [number, number];
+};
+
+/** The log of discarded attributes -> what is to be restored, by the inodes that the names lead to now. */
+export class UndoPlan {
+  readonly #parts: UndoPlanParts;
+  readonly #readers: UndoReader[];
+  readonly #stat: Stat;
+  /** Names in the log, each counted once. */
+  loggedNames = 0;
+  /** Those that lead elsewhere by now, or are gone. */
+  otherNames = 0;
+
+  /** @throws SysError */
+  constructor(parts: UndoPlanParts) {
+    const { kernel, logFd } = parts;
+    this.#parts = parts;
+    this.#stat = new Stat(kernel.sys);
+    this.#readers = undoFiles(kernel, logFd).map((file) => new UndoReader(kernel, logFd, file));
+  }
+
+  /** Groups that share an inode come one after another. @throws SysError */
+  *groups(): Generator<RestoreGroup> {
+    const { sys } = this.#parts.kernel;
+    const names = new RunSorter(sys, this.#parts.sortFds[1], byTarget);
+    const lines = this.#lines();
+    let held: Uint32Array[] = [];
+    for (const line of mergeRuns(sys, lines, byPath)) {
+      if (held[0] !== undefined && !sameWords(held[0], line, [0, 1, 2, 3])) {
+        this.#resolve(held, names);
+        held = [];
+      }
+      held.push(line.slice());
+    }
+    if (held.length > 0) this.#resolve(held, names);
+    yield* this.#grouped(mergeRuns(sys, names.finish(), byTarget));
+  }
+
+  #lines() {
+    const lines = new RunSorter(this.#parts.kernel.sys, this.#parts.sortFds[0], byPath);
+    for (const [file, reader] of this.#readers.entries())
+      for (const { record, offset, length } of reader.records()) {
+        const line = lines.next();
+        line.set(wordsOf(blake3(record.path), 4), PATH);
+        line[SERIAL] = file;
+        line.set(record.victim.subarray(INO_HIGH, INO_LOW + 1), VICTIM);
+        line.set(record.target.subarray(INO_HIGH, INO_LOW + 1), TARGET);
+        line.set(wordsOf(blake3(wantedBytes(record)), 2), WANTED);
+        line[AT] = file;
+        putNumber(line, AT + 1, offset);
+        line[AT + 3] = length;
+      }
+    return lines.finish();
+  }
+
+  /** A name that was replaced twice gets what it had at first, as far back as one record leads to the next. */
+  #resolve(lines: readonly Uint32Array[], names: RunSorter): void {
+    this.loggedNames++;
+    const newest = lines.at(-1) as Uint32Array;
+    let oldest = newest;
+    for (const line of lines.slice(0, -1).reverse())
+      if (line[TARGET] === oldest[VICTIM] && line[TARGET + 1] === oldest[VICTIM + 1]) oldest = line;
+    const name = names.next();
+    name.set(newest.subarray(TARGET, TARGET + 2), NAME_TARGET);
+    name.set(oldest.subarray(WANTED, WANTED + 2), NAME_WANTED);
+    name.set(newest.subarray(AT, AT + 4), NEWEST);
+    name.set(oldest.subarray(AT, AT + 4), OLDEST);
+  }
+
+  *#grouped(names: Iterable<Uint32Array>): Generator<RestoreGroup> {
+    let last: Uint32Array | undefined;
+    let group: RestoreGroup = { names: [], isWhole: true, isFirst: true };
+    for (const name of names) {
+      const isSame = last !== undefined && sameWords(last, name, [0, 1, 2, 3]);
+      if (!isSame || group.names.length >= GROUP_NAMES) {
+        if (isSame) group.isWhole = false;
+        if (group.names.length > 0) yield group;
+        group = { names: [], isWhole: !isSame, isFirst: !isSame };
+      }
+      last = name.slice();
+      const restorable = { newest: this.#record(name, NEWEST), wanted: this.#record(name, OLDEST) };
+      if (this.#leadsToTarget(restorable)) group.names.push(restorable);
+      else this.otherNames++;
+    }
+    if (group.names.length > 0) yield group;
+  }
+
+  #record(name: Uint32Array, at: number): Discarded {
+    const reader = this.#readers[name[at] as number] as UndoReader;
+    return reader.at(numberAt(name, at + 1), name[at + 3] as number);
+  }
+
+  #leadsToTarget({ newest }: Restorable): boolean {
+    const { kernel, rootFd } = this.#parts;
+    const { parent, name } = parentAndName(newest.path);
+    const fd = openBelow(kernel, rootFd, parent);
+    if (fd < 0) return false;
+    const { address } = this.#stat;
+    const found = kernel.sys.statx(fd, kernel.scratch.at(name), AT_SYMLINK_NOFOLLOW, address) === 0;
+    kernel.sys.close(fd);
+    return found && isInode(this.#stat, newest.target);
+  }
+
+  close(): void {
+    for (const reader of this.#readers) reader.close();
+  }
+}
+
+/** What tells whether two names can share an inode again. */
+function wantedBytes({ victim, xattrs }: Discarded): Buffer {
+  const out = new GrowingBytes();
+  out.words(...[MTIME, MTIME + 1, MTIME + 2, MODE, UID, GID].map((word) => victim[word] as number));
+  out.words(xattrs === undefined ? 0 : 1);
+  for (const { name, value } of xattrs ?? []) {
+    out.bytes(name);
+    out.bytes(value);
+  }
+  return Buffer.from(out.whole);
+}
+
+function wordsOf(bytes: Buffer, count: number): Uint32Array {
+  return Uint32Array.from({ length: count }, (_, index) => bytes.readUInt32LE(index * 4));
+}

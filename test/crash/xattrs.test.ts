@@ -1,0 +1,64 @@
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { constants } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { makeWorkplace, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { migrate } from "../support/faulty-run.ts";
+import { requireFilesystem } from "../support/filesystem.ts";
+import { compareTrees } from "../support/oracle.ts";
+import { directory, file, makeTree } from "../support/tree.ts";
+import { verifyFaulty } from "../support/verify-faults.ts";
+
+let place: Workplace;
+let work = "";
+let source = "";
+let target = "";
+
+beforeAll(() => {
+  place = makeWorkplace();
+});
+
+afterAll(() => place.close());
+
+beforeEach(() => {
+  work = mkdtempSync(join(place.path, "xattrs-"));
+  source = join(work, "source");
+  target = join(work, "target");
+  mkdirSync(target);
+  makeTree(source, {
+    "daily.0/a": file("a", { xattrs: { "user.kept": "k", "user.x": "1" } }),
+    "daily.0/d": directory({ xattrs: { "user.y": "2" } }),
+  });
+});
+
+afterEach(() => rmSync(work, { recursive: true, force: true }));
+
+describe.skipIf(!requireFilesystem("ext4"))("xattrs of the source that may not be read", () => {
+  it("are counted as not kept, and come with the next run", async () => {
+    const action = { type: "fail", errno: constants.errno.EPERM } as const;
+    // The first that is read of the file is user.kept; the directory's comes before.
+    const plan = { rules: [{ calls: ["fgetxattr"], path: source, at: 1, times: 2, action }] };
+    const run = await migrate(source, target, { plan, args: ["-j1"] });
+    expect(run).toMatchObject({ code: 0, summary: { lostXattrs: 2, failures: 0 } });
+    expect(compareTrees(source, target).map((each) => each.class)).toContain("xattr");
+    const strict = await migrate(source, target, { plan, args: ["-j1", "--strict"] });
+    expect(strict).toMatchObject({ code: 3, summary: { lostXattrs: 2 } });
+    expect(migrateJson([source, target]).summary).toMatchObject({ exitCode: 0, lostXattrs: 0 });
+    expect(compareTrees(source, target)).toEqual([]);
+  });
+
+  it("are a failure of verify, which knows nothing of them", async () => {
+    expect(migrateJson([source, target]).code).toBe(0);
+    const action = { type: "fail", errno: constants.errno.EPERM } as const;
+    const plan = { rules: [{ calls: ["fgetxattr"], path: source, action }] };
+    expect(await verifyFaulty(["-j1", "--against", source, target], plan)).toBe(3);
+  });
+
+  it("keep a name from being removed by --remove-source-files", async () => {
+    const action = { type: "fail", errno: constants.errno.EPERM } as const;
+    const plan = { rules: [{ calls: ["fgetxattr"], path: join(source, "daily.0/a"), times: 1000, action }] };
+    const run = await migrate(source, target, { plan, args: ["-j1", "--remove-source-files"] });
+    expect(run.code).toBe(3);
+    expect(run.failures).toMatchObject([{ path: "daily.0/a", code: "KEPT" }]);
+  });
+});
