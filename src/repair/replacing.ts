@@ -11,7 +11,7 @@ import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import { isInode, isState } from "../relink/inode-state.ts";
 import type { Interrupted } from "../relink/interrupted.ts";
 import { NameMender, isInStore } from "../relink/name-mender.ts";
-import { changed } from "../relink/read-content.ts";
+import { changed } from "../relink/stable-content.ts";
 import { Replacer } from "../relink/replace.ts";
 import type { DamagedInode, Outcome } from "./damaged.ts";
 import { logDirectories, type Replacement } from "./log-directories.ts";
