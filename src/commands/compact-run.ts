@@ -1,4 +1,4 @@
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import {
   zeroRelinkCounters,
   type CompactFigures,
@@ -39,7 +39,7 @@ type Watch = {
 
 /** Everything a compact has open. */
 export type CompactRun = {
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   pool: RelinkPool<OwnTask, CompactTold>;
   compaction: Compaction;
   watch: Watch;
@@ -57,7 +57,10 @@ export type CompactRun = {
 };
 
 /** Preflight, lock, what a killed run left, threads; nothing else is changed yet. @throws DedupeError */
-export async function openCompact(options: CompactOptions, context: CommandContext): Promise<CompactRun> {
+export async function openCompact(
+  options: WithTarget<CompactOptions>,
+  context: CommandContext,
+): Promise<CompactRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   if (options.priority === "idle") becomeIdle(kernel.sys);
   const workers = RelinkPool.boot(options.jobs, new URL("../compact/worker.js", import.meta.url));
@@ -85,7 +88,7 @@ type Parts = {
   kernel: Kernel;
   sysModule: string;
   workers: ReturnType<typeof RelinkPool.boot>;
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   context: CommandContext;
   root: Root;
   opened: CompactTarget;
