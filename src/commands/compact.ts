@@ -12,11 +12,11 @@ import { withRsnapshotLock } from "./rsnapshot-lock.ts";
  * @returns the exit code. @throws DedupeError before anything was done
  */
 export function compact(options: CompactOptions, context: CommandContext): Promise<number> {
-  return withRsnapshotLock(options, context, (resolved) => compactTarget(resolved, context));
+  const work = options.detach ? detach : compactTarget;
+  return withRsnapshotLock(options, context, (resolved) => work(resolved, context));
 }
 
 async function compactTarget(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
-  if (options.detach) return detach(options, context);
   const started = performance.now();
   const run = await openCompact(options, context).catch((error: unknown) => {
     throw preflightRefusal(error);
