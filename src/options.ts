@@ -109,21 +109,21 @@ export type StatsOptions = OutputOptions & {
   jobs: number;
 };
 
-export type CompactOptions = OutputOptions & {
-  command: "compact";
-  target: string;
-  dryRun: boolean;
-  steps: ("sweep" | "adopt" | "refile" | "prune" | "fold" | "index")[];
-  /** Take the store away. */
-  detach: boolean;
-  /** Staged snapshots of a migration that will not go on are leftovers too. */
-  forgetUnfinished: boolean;
-  /** "idle": whatever else the machine does comes first. */
-  priority: "idle" | "normal";
-  indexDir: string | undefined;
-  jobs: number;
-  bwlimitBytes: number | undefined;
-  timeLimitMs: number | undefined;
-};
+export type CompactOptions = OutputOptions &
+  RsnapshotOptions & {
+    command: "compact";
+    dryRun: boolean;
+    steps: ("sweep" | "adopt" | "refile" | "prune" | "fold" | "index")[];
+    /** Take the store away. */
+    detach: boolean;
+    /** Staged snapshots of a migration that will not go on are leftovers too. */
+    forgetUnfinished: boolean;
+    /** "idle": whatever else the machine does comes first. */
+    priority: "idle" | "normal";
+    indexDir: string | undefined;
+    jobs: number;
+    bwlimitBytes: number | undefined;
+    timeLimitMs: number | undefined;
+  };
 
 export type CommandOptions = MigrateOptions | RelinkOptions | CompactOptions | VerifyOptions | StatsOptions;

@@ -36,6 +36,7 @@ export class Journal {
 
   /** Calls `take` with chunks of whole records, up to `sizeBytes` of the file. */
   drain(which: 0 | 1, sizeBytes: number, take: (records: Buffer) => void): void {
+    if (sizeBytes === 0) return;
     const { sys } = this.#kernel;
     const memory = sys.allocate(CHUNK_RECORDS * RECORD_BYTES);
     for (let at = 0; at < sizeBytes;) {

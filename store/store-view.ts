@@ -84,7 +84,8 @@ export class StoreView {
   async weighIndex(writer: Kernel, directory: string): Promise<IndexFigures> {
     const index = openCopied(writer, directory);
     const keeper = new RowKeeper(this.#kernel, this);
-    const figures = weighIndex(this.#kernel, directory, { index, isKept: keeper.isKept.bind(keeper) });
+    const isKept = keeper.isKept.bind(keeper);
+    const figures = weighIndex(this.#kernel, directory, { index, isKept, isAsWeighed: false });
     await index.close();
     return figures;
   }

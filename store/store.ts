@@ -163,15 +163,20 @@ export class Store {
 
   /**
    * Takes rows out that speak of what is no longer in the store, and gives the file its real size. Nobody else may have
-   * the index open; nothing can be sealed afterwards. @throws SysError
+   * the index open; nothing can be sealed afterwards. `change`: what this run did to the store's names.
+   * @throws SysError
    */
-  async compactIndex(): Promise<IndexFigures> {
+  async compactIndex(change: "names went" | "none"): Promise<IndexFigures> {
     const index = this.#openIndex;
     const { indexPath, ...directories } = this.shared;
     const keeper = new RowKeeper(this.#kernel, directories);
     const isKept = keeper.isKept.bind(keeper);
-    const figures = weighIndex(this.#kernel, indexPath, { index, isKept });
-    if (!figures.isRewritten) return figures;
+    const isAsWeighed = change === "none";
+    const figures = weighIndex(this.#kernel, indexPath, { index, isKept, isAsWeighed });
+    if (!figures.isRewritten) {
+      if (index.weighedRows !== figures.rows) index.rememberWeighed(figures.rows);
+      return figures;
+    }
     const bytesAfter = await rewriteIndex(this.#kernel, indexPath, {
       ...{ index, isKept, openNew: (path) => Index.create(path) },
       close: async () => {

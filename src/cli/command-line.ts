@@ -108,10 +108,10 @@ function createCompact(accept: (options: CommandOptions) => void): Command {
         "any more, and keeps the index small. Safe beside a running snapshot tool. A run that was stopped goes on " +
         "where it was when the same command is given again.",
     )
-    .argument("<target>", "a root that migrate or relink has made")
+    .argument("[target]", "a root that migrate or relink has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
   const typed = collectTyped(command, compactOptionSpecs);
-  command.action((target: string) => {
+  command.action((target?: string) => {
     accept(compactOptions(typed, target));
   });
   return command.addHelpText("after", `\n${exitCodeHelp()}\n\n${compactExamples}`);

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { DedupeError } from "../errors.ts";
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { check, isSysError } from "../sys/errors.ts";
 import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
@@ -21,7 +21,7 @@ import { putTimeBack } from "./relink-root.ts";
 type Counts = { objects: number; holders: number; freedBytes: number };
 type Detaching = {
   kernel: Kernel;
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   context: CommandContext;
   target: Root;
   opened: CompactTarget;
@@ -29,7 +29,7 @@ type Detaching = {
 };
 
 /** `dedupe compact --detach`: the store goes, the snapshots stay. @returns the exit code. @throws DedupeError */
-export async function detach(options: CompactOptions, context: CommandContext): Promise<number> {
+export async function detach(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const detaching = await open(options, context).catch((error: unknown) => {
     throw preflightRefusal(error);
@@ -64,7 +64,7 @@ const nothing = {
   index: { unknown: 0, rows: 0, droppedRows: 0, bytesBefore: 0, bytesAfter: 0 },
 };
 
-async function open(options: CompactOptions, context: CommandContext): Promise<Detaching> {
+async function open(options: WithTarget<CompactOptions>, context: CommandContext): Promise<Detaching> {
   const { kernel } = await openKernel(context.sysModule);
   if (options.priority === "idle") becomeIdle(kernel.sys);
   const target = openNamed(kernel, options.target, "target");

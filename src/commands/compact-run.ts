@@ -1,4 +1,4 @@
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import {
   zeroRelinkCounters,
   type CompactFigures,
@@ -39,7 +39,7 @@ type Watch = {
 
 /** Everything a compact has open. */
 export type CompactRun = {
-  options: CompactOptions;
+  options: WithTarget<CompactOptions>;
   pool: RelinkPool<OwnTask, CompactTold>;
   compaction: Compaction;
   watch: Watch;
@@ -57,9 +57,23 @@ export type CompactRun = {
 };
 
 /** Preflight, lock, what a killed run left, threads; nothing else is changed yet. @throws DedupeError */
-export async function openCompact(options: CompactOptions, context: CommandContext): Promise<CompactRun> {
+export async function openCompact(
+  options: WithTarget<CompactOptions>,
+  context: CommandContext,
+): Promise<CompactRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   if (options.priority === "idle") becomeIdle(kernel.sys);
+  const workers = RelinkPool.boot(options.jobs, new URL("../compact/worker.js", import.meta.url));
+  try {
+    return await openWith({ kernel, sysModule, workers, options, context });
+  } catch (error) {
+    for (const worker of workers) void worker.terminate();
+    throw error;
+  }
+}
+
+async function openWith(begun: Omit<Parts, "root" | "opened">): Promise<CompactRun> {
+  const { kernel, options, context } = begun;
   const root = openNamed(kernel, options.target, "target");
   const { reporter, version } = context;
   const { jobs, dryRun, target } = options;
@@ -67,13 +81,14 @@ export async function openCompact(options: CompactOptions, context: CommandConte
   for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
   const opened = await (dryRun ? openToLook : openForCare)(kernel, root, options);
   for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
-  return startCompact({ kernel, sysModule, options, context, root, opened });
+  return startCompact({ ...begun, root, opened });
 }
 
 type Parts = {
   kernel: Kernel;
   sysModule: string;
-  options: CompactOptions;
+  workers: ReturnType<typeof RelinkPool.boot>;
+  options: WithTarget<CompactOptions>;
   context: CommandContext;
   root: Root;
   opened: CompactTarget;
@@ -91,7 +106,7 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
   const files = openStockFiles(kernel, opened.stockFd, options.jobs);
   const rules = rulesOf(kernel, root, chosenFor(parts));
   const setup = { sysModule, rootFd: root.fd, files, rules };
-  const listener = listenerOf(context, { watch, state });
+  const listener = { ...listenerOf(context, { watch, state }), workers: parts.workers };
   const pool = await RelinkPool.start<OwnTask, CompactTold>(options.jobs, setup, listener);
   await pool.tellAll({ type: "store", store: opened.shared });
   const compaction = openCompaction(parts, { watch, state, files, pool, rules });
@@ -107,7 +122,7 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
     compactIndex: async () => {
       watch.step = "index";
       await pool.close();
-      watch.index = await opened.store?.compactIndex();
+      watch.index = await opened.store?.compactIndex(state.hasTakenNames ? "names went" : "none");
     },
     reportProgress: () => reportProgress(parts, { pool, state, compaction, watch }),
     startTimeLimit: () => startTimeLimit(options, pool.control),
@@ -167,7 +182,6 @@ function listenerOf(
   { watch, state }: { watch: Watch; state: CompactState },
 ): Parameters<typeof RelinkPool.start<OwnTask, CompactTold>>[2] {
   return {
-    program: new URL("../compact/worker.js", import.meta.url),
     failures: (failures) => {
       for (const failure of failures) reporter.emit({ type: "failure", ...failure });
     },

@@ -1,5 +1,5 @@
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import type { CompactFigures, CompactSummary } from "../report/events.ts";
 import type { StopReason } from "./context.ts";
 
@@ -24,7 +24,7 @@ export type CompactResult = CompactFigures &
   >;
 
 export function summariseCompact(
-  { target, dryRun, steps, detach }: CompactOptions,
+  { target, dryRun, steps, detach }: WithTarget<CompactOptions>,
   ending: CompactEnding,
   result: CompactResult,
 ): CompactSummary {

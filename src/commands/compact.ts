@@ -1,17 +1,22 @@
-import type { CompactOptions } from "../options.ts";
+import type { CompactOptions, WithTarget } from "../options.ts";
 import type { CompactSummary } from "../report/events.ts";
 import { detach } from "./compact-detach.ts";
 import { openCompact, type CompactRun } from "./compact-run.ts";
 import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
 import type { CommandContext } from "./context.ts";
 import { preflightRefusal } from "./preflight.ts";
+import { withRsnapshotLock } from "./rsnapshot-lock.ts";
 
 /**
  * `dedupe compact`: the periodic care of a store. What is to be done is found out and said first, then done.
  * @returns the exit code. @throws DedupeError before anything was done
  */
-export async function compact(options: CompactOptions, context: CommandContext): Promise<number> {
-  if (options.detach) return detach(options, context);
+export function compact(options: CompactOptions, context: CommandContext): Promise<number> {
+  const work = options.detach ? detach : compactTarget;
+  return withRsnapshotLock(options, context, (resolved) => work(resolved, context));
+}
+
+async function compactTarget(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const run = await openCompact(options, context).catch((error: unknown) => {
     throw preflightRefusal(error);

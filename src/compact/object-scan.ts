@@ -52,6 +52,7 @@ export class ObjectScanner {
   run(task: OwnTask & { type: "scan" }): void {
     for (const directory of task.objects) this.#directory("objects", directory, task);
     for (const directory of task.groups) this.#directory("groups", directory, task);
+    this.#teller.flush();
   }
 
   #directory(parent: "objects" | "groups", directory: string, task: OwnTask & { type: "scan" }): void {
@@ -71,7 +72,6 @@ export class ObjectScanner {
         }
       },
     );
-    this.#teller.flush();
   }
 
   /** In inode order: on spinning disks that is the order in which inodes lie. */

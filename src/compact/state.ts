@@ -57,6 +57,12 @@ export class CompactState {
     return this.#told.get(inode);
   }
 
+  /** Names of the store went, or were changed for others. */
+  get hasTakenNames(): boolean {
+    const { refiled, prunedObjects, prunedHolders, foldedSiblings } = this.counts;
+    return refiled + prunedObjects + prunedHolders + foldedSiblings > 0;
+  }
+
   /** The inodes to be merged next; undefined for none. */
   takeAgain(): InodeSet | undefined {
     if (this.#againCount === 0) return undefined;

@@ -4,7 +4,8 @@ import { usageError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
 import type { TypedOption } from "./migrate.ts";
 import { longName, maxJobs, output, running, type OptionSpec } from "./migrate-specs.ts";
-import { given, parseDuration } from "./values.ts";
+import { checkTarget, rsnapshotConfSpec } from "./rsnapshot.ts";
+import { parseDuration } from "./values.ts";
 
 /** In the order in which reports name them. */
 const steps = ["sweep", "adopt", "refile", "prune", "fold", "index"] as const;
@@ -49,6 +50,7 @@ export const compactOptionSpecs: readonly OptionSpec<CompactOptions>[] = [
   ...care,
   ...running,
   ...own,
+  rsnapshotConfSpec,
   ...output,
 ];
 
@@ -65,10 +67,11 @@ function parsePriority(text: string): CompactOptions["priority"] {
   throw usageError(`--priority takes idle or normal, not '${text}'`);
 }
 
-export function compactOptions(typed: readonly TypedOption[], target: string): CompactOptions {
+export function compactOptions(typed: readonly TypedOption[], target: string | undefined): CompactOptions {
   const options: CompactOptions = {
     command: "compact",
-    target: given(target, "<target>"),
+    target,
+    rsnapshotConf: undefined,
     dryRun: false,
     steps: [...steps],
     detach: false,
@@ -89,6 +92,7 @@ export function compactOptions(typed: readonly TypedOption[], target: string): C
     if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
     spec.apply(options, value);
   }
+  checkTarget(options);
   if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
   if (options.detach && typed.some(({ name }) => name === "steps"))
     throw usageError("--detach and --steps contradict each other: the whole store goes");

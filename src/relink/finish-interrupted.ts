@@ -147,5 +147,6 @@ function finishRepair(parts: Interrupted, directories: LoggedDirectory[]): void 
   if (!isRepair(directories)) return;
   const isGood = (name: LoggedName): boolean => hashesToItsName(parts, name);
   const mender = new NameMender({ ...parts, isGood }, Buffer.from(`${LEFTOVER}finish`));
-  for (const directory of directories) if (!isInStore(directory)) mender.mend(directory);
+  for (const directory of directories)
+    if (!isInStore(directory)) for (const left of mender.mend(directory)) mender.keepKnown(left);
 }

@@ -59,7 +59,6 @@ export class NameMender {
           this.#mendName(fd, directory, name);
         } catch (error) {
           left.push({ directory, name, failure: entryFailure(error, "target") });
-          if (fd >= 0) this.#keepKnown(fd, name);
         }
       }
     } finally {
@@ -103,7 +102,15 @@ export class NameMender {
   }
 
   /** A damaged inode that keeps a name stays an object, as a sibling: or nobody would find it damaged any more. */
-  #keepKnown(dirFd: number, { name, victim, ref }: LoggedName): void {
+  keepKnown({ directory, name }: NotMended): void {
+    const { kernel, rootFd } = this.#parts;
+    const dirFd = openBelow(kernel, rootFd, directory.path);
+    if (dirFd < 0) return;
+    this.#nameSibling(dirFd, name);
+    kernel.sys.close(dirFd);
+  }
+
+  #nameSibling(dirFd: number, { name, victim, ref }: LoggedName): void {
     const { sys, scratch } = this.#kernel;
     const at = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
     if (at < 0 || !isInode(this.#stat, victim)) return;

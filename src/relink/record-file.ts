@@ -37,8 +37,8 @@ export class RecordWriter {
   readonly #sys: Sys;
   readonly #fd: number;
   readonly #words: number;
-  readonly #memory: Memory;
-  readonly #view: Uint32Array;
+  /** Made with the first record. */
+  #buffer: { memory: Memory; view: Uint32Array } | undefined;
   #held = 0;
   #flushed = 0;
 
@@ -46,9 +46,14 @@ export class RecordWriter {
     this.#sys = sys;
     this.#fd = fd;
     this.#words = words;
-    const records = Math.max(1, Math.floor(BUFFER_BYTES / (words * 4)));
-    this.#memory = sys.allocate(records * words * 4);
-    this.#view = new Uint32Array(this.#memory.bytes.buffer, this.#memory.bytes.byteOffset, records * words);
+  }
+
+  #opened(): { memory: Memory; view: Uint32Array } {
+    if (this.#buffer !== undefined) return this.#buffer;
+    const words = Math.max(1, Math.floor(BUFFER_BYTES / (this.#words * 4))) * this.#words;
+    const memory = this.#sys.allocate(words * 4);
+    this.#buffer = { memory, view: new Uint32Array(memory.bytes.buffer, memory.bytes.byteOffset, words) };
+    return this.#buffer;
   }
 
   /** How many records were appended. */
@@ -57,14 +62,17 @@ export class RecordWriter {
   }
 
   append(record: Uint32Array): void {
-    if ((this.#held + 1) * this.#words > this.#view.length) this.flush();
-    this.#view.set(record, this.#held * this.#words);
+    const { view } = this.#opened();
+    if ((this.#held + 1) * this.#words > view.length) this.flush();
+    view.set(record, this.#held * this.#words);
     this.#held++;
   }
 
   flush(): void {
+    if (this.#held === 0) return;
     const bytes = this.#words * 4;
-    writeScratch(this.#sys, this.#fd, this.#memory, this.#held * bytes, this.#flushed * bytes);
+    const { memory } = this.#opened();
+    writeScratch(this.#sys, this.#fd, memory, this.#held * bytes, this.#flushed * bytes);
     this.#flushed += this.#held;
     this.#held = 0;
   }

@@ -35,16 +35,21 @@ export class RelinkPool<Task extends { type: string } = never, Told = never> {
   readonly #listener: RelinkListener<Told>;
   #failure: Error | undefined;
 
+  /** Threads that load their program while the main thread opens the target; to be terminated if that fails. */
+  static boot(jobs: number, program: URL = RELINK_WORKER): Worker[] {
+    return Array.from({ length: jobs }, () => new Worker(program));
+  }
+
   static async start<Task extends { type: string } = never, Told = never>(
     jobs: number,
     setup: Omit<RelinkSetup, "worker" | "control" | "tally">,
-    listener: RelinkListener<Told> & { program?: URL },
+    listener: RelinkListener<Told> & { workers?: readonly Worker[] },
   ): Promise<RelinkPool<Task, Told>> {
     const control = Control.allocate();
     const tally = SharedTally.allocate(jobs);
+    const workers = listener.workers ?? RelinkPool.boot(jobs);
     const seats = await Promise.all(
-      Array.from({ length: jobs }, async (_, worker) => {
-        const thread = new Worker(listener.program ?? RELINK_WORKER);
+      workers.map(async (thread, worker) => {
         const ended = new Promise((resolve) => thread.once("exit", resolve));
         const seat: Seat = { worker: thread, answer: undefined, ended };
         await new Promise<void>((resolve, reject) => {

@@ -98,6 +98,7 @@ export class Relinking {
 
   /** What the stock calls for. As `run`. */
   async heal(): Promise<boolean> {
+    if (this.#candidates === 0 && this.#openStore === undefined) return true;
     this.#parts.phase("read", this.#candidates);
     if (!(await this.#read())) return false;
     return this.#act(await this.#form());

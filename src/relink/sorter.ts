@@ -29,9 +29,8 @@ export class RunSorter {
   readonly #words: number;
   readonly #order: Order;
   readonly #capacity: number;
-  readonly #memory: Memory;
-  readonly #view: Uint32Array;
-  readonly #sorted: Memory;
+  /** Made with the first record: a phase that has none costs nothing. */
+  #buffers: { view: Uint32Array; sorted: Memory } | undefined;
   readonly #runs: Run[] = [];
   #held = 0;
   #written = 0;
@@ -43,9 +42,12 @@ export class RunSorter {
     this.#words = words;
     this.#order = orderBy(key);
     this.#capacity = Math.floor(SORT_BYTES / (words * 4));
-    this.#memory = sys.allocate(this.#capacity * words * 4);
-    this.#sorted = sys.allocate(this.#capacity * words * 4);
-    this.#view = wordsOf(this.#memory);
+  }
+
+  #opened(): { view: Uint32Array; sorted: Memory } {
+    const bytes = this.#capacity * this.#words * 4;
+    this.#buffers ??= { view: wordsOf(this.#sys.allocate(bytes)), sorted: this.#sys.allocate(bytes) };
+    return this.#buffers;
   }
 
   /** Room for the next record, to be filled before the next call; its words are those of an earlier one. */
@@ -53,7 +55,7 @@ export class RunSorter {
     if (this.#held === this.#capacity) this.#writeRun();
     const from = this.#held * this.#words;
     this.#held++;
-    return this.#view.subarray(from, from + this.#words);
+    return this.#opened().view.subarray(from, from + this.#words);
   }
 
   /** Takes back the record that `next` gave last. */
@@ -69,18 +71,18 @@ export class RunSorter {
 
   #writeRun(): void {
     const words = this.#words;
-    const view = this.#view;
+    const { view, sorted: target } = this.#opened();
     const order = this.#order;
     const indexes = new Uint32Array(this.#held);
     for (let index = 0; index < indexes.length; index++) indexes[index] = index;
     indexes.sort((a, b) => order(view, a * words, view, b * words));
-    const sorted = wordsOf(this.#sorted);
+    const sorted = wordsOf(target);
     for (let index = 0; index < indexes.length; index++) {
       const from = (indexes[index] as number) * words;
       const to = index * words;
       for (let word = 0; word < words; word++) sorted[to + word] = view[from + word] as number;
     }
-    writeScratch(this.#sys, this.#fd, this.#sorted, this.#held * words * 4, this.#written * words * 4);
+    writeScratch(this.#sys, this.#fd, target, this.#held * words * 4, this.#written * words * 4);
     this.#runs.push({ fd: this.#fd, first: this.#written, count: this.#held });
     this.#written += this.#held;
     this.#held = 0;

@@ -5,25 +5,19 @@ import type { Compared } from "../options.ts";
 import { Ref } from "../../store/store.ts";
 import { openBelow, parentAndName } from "../tree/path.ts";
 import { EntryFailure, entryFailure } from "../work/errors.ts";
-import { forgetBatchLog, writeBatchLog, type LoggedDirectory } from "../relink/batch-log.ts";
-import { isState } from "../relink/inode-state.ts";
 import type { Interrupted } from "../relink/interrupted.ts";
 import { INO_HIGH, INO_LOW } from "../relink/layout.ts";
-import { NameMender, isInStore } from "../relink/name-mender.ts";
-import { joined } from "../relink/relink-thread.ts";
-import { Replacer } from "../relink/replace.ts";
-import { sameXattrs, XattrCalls } from "../tree/attributes.ts";
 import { Candidates } from "./candidates.ts";
 import { Copier, type Copy } from "./copy.ts";
-import { pathOf, refOf, type DamagedInode, type Outcome } from "./damaged.ts";
+import { refOf, type DamagedInode, type Outcome } from "./damaged.ts";
 import { Examiner, type Examined } from "./examine.ts";
-import { logDirectories, type Replacement } from "./log-directories.ts";
+import type { Replacement } from "./log-directories.ts";
+import { Replacing, stillNames } from "./replacing.ts";
 import type { RecordedObjects } from "./recorded.ts";
 import { nameAgain, renameObject } from "./rename.ts";
 
 /** Wrong names that may hide one another. */
 const MOST_RENAMES = 8;
-const TEMPORARY = Buffer.from("relink.repair");
 
 export type RepairParts = Interrupted & {
   compared: Compared;
@@ -47,7 +41,7 @@ export class Repair {
   readonly #examiner: Examiner;
   readonly #copier: Copier;
   readonly #stat: Stat;
-  readonly #xattrs: XattrCalls;
+  readonly #replacing: Replacing;
 
   constructor(parts: RepairParts) {
     const { kernel, objectsFd, compared } = parts;
@@ -59,7 +53,7 @@ export class Repair {
       ...{ comparesTime: compared.time, recorded: parts.recorded },
     });
     this.#stat = new Stat(kernel.sys);
-    this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
+    this.#replacing = new Replacing(parts);
   }
 
   /** A batch of objects, each by its path; undefined for one that is sound. @throws RunFailure, SysError */
@@ -70,7 +64,7 @@ export class Repair {
       const done = this.#attempt(object, [], () => this.#prepare(object, planned));
       outcomes.set(object, done);
     }
-    for (const [object, outcome] of this.#replaceAll(planned)) outcomes.set(object, outcome);
+    for (const outcome of this.#replaceAll(planned)) outcomes.set(outcome.object, outcome);
     return objects.map((object) => outcomes.get(object));
   }
 
@@ -117,7 +111,11 @@ export class Repair {
       if (examined.type === "sound") return renamed;
       if (examined.type === "rotten") {
         const { inode } = examined;
-        const names = this.#stillNames(inode, namesOf(inode.state[INO_HIGH] ?? 0, inode.state[INO_LOW] ?? 0));
+        const names = stillNames(
+          this.#parts,
+          inode,
+          namesOf(inode.state[INO_HIGH] ?? 0, inode.state[INO_LOW] ?? 0),
+        );
         planned.push({ copy: this.#write(inode, names), names });
         return renamed;
       }
@@ -148,94 +146,21 @@ export class Repair {
     }
   }
 
-  /** Those that lead to the inode as it was examined. */
-  #stillNames({ state }: DamagedInode, names: readonly Buffer[]): readonly Buffer[] {
+  /** Copies are durable and read back before anything gives way to them. */
+  #replaceAll(planned: readonly Planned[]): Outcome[] {
     const { kernel, rootFd } = this.#parts;
-    const { sys, scratch } = kernel;
-    return names.filter((path) => {
-      const { parent, name } = parentAndName(path);
-      const dirFd = openBelow(kernel, rootFd, parent);
-      if (dirFd < 0) return false;
-      const found = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
-      sys.close(dirFd);
-      return found === 0 && isState(this.#stat, state);
-    });
-  }
-
-  /** Copies durable and read back; the log durable; then the objects' names; then those in the snapshots. */
-  #replaceAll(planned: readonly Planned[]): Map<Buffer, Outcome> {
-    const { kernel, rootFd, logFd } = this.#parts;
-    const outcomes = new Map<Buffer, Outcome>();
-    if (planned.length === 0) return outcomes;
+    if (planned.length === 0) return [];
     check(kernel.sys.syncfs(rootFd), "syncfs");
-    const replacements = planned.flatMap(({ copy, names }): Replacement[] => {
-      const found: Replacement[] = [];
-      const refused = this.#attempt(copy.inode.object, names, () => {
-        found.push({ copy, names, state: this.#copier.readBack(copy) });
+    const replacements: Replacement[] = [];
+    const refused = planned.flatMap(({ copy, names }) => {
+      const outcome = this.#attempt(copy.inode.object, names, () => {
+        replacements.push({ copy, names, state: this.#copier.readBack(copy) });
         return undefined;
       });
-      if (refused === undefined) return found;
+      if (outcome === undefined) return [];
       this.#copier.drop(copy.name);
-      outcomes.set(copy.inode.object, refused);
-      return [];
+      return [outcome];
     });
-    const directories = logDirectories(this.#parts, replacements);
-    writeBatchLog(kernel, logFd, directories);
-    check(kernel.sys.syncfs(rootFd), "syncfs");
-    const placed = replacements.filter((each) => this.#placeObject(each, outcomes));
-    this.#mend(directories, placed, outcomes);
-    forgetBatchLog(kernel, logFd);
-    return outcomes;
-  }
-
-  /** The copy takes the object's name, if what comes out there is the inode that was examined. */
-  #placeObject({ copy, names, state }: Replacement, outcomes: Map<Buffer, Outcome>): boolean {
-    const { kernel, tmpFd, objectsFd } = this.#parts;
-    const { object, ref, attributes, state: victim } = copy.inode;
-    const refused = this.#attempt(object, names, () => {
-      const replacer = new Replacer(kernel, tmpFd, TEMPORARY);
-      const hasXattrs = (fd: number): boolean => sameXattrs(this.#xattrs.read({ fd }), attributes.xattrs);
-      const name = Buffer.from(new Ref(kernel.sys).setBytes(ref).text);
-      const from = { dirFd: tmpFd, name: kernel.scratch.at(copy.name), state };
-      replacer.replace({ dirFd: objectsFd, name, victim, hasXattrs }, from);
-      return undefined;
-    });
-    this.#copier.drop(copy.name);
-    if (refused !== undefined) outcomes.set(object, refused);
-    return refused === undefined;
-  }
-
-  #mend(
-    directories: readonly LoggedDirectory[],
-    placed: readonly Replacement[],
-    outcomes: Map<Buffer, Outcome>,
-  ): void {
-    const { kernel } = this.#parts;
-    const good = new Set(placed.map(({ copy }) => copy.inode.ref.toString("latin1")));
-    const isGood = ({ ref }: { ref: Buffer }): boolean => good.has(ref.toString("latin1"));
-    const mender = new NameMender({ ...this.#parts, isGood }, TEMPORARY);
-    const left = new Map<string, { path: Buffer; failure: EntryFailure }[]>();
-    for (const directory of directories.filter((each) => !isInStore(each)))
-      for (const { name, failure } of mender.mend(directory)) {
-        const key = name.ref.toString("latin1");
-        const path = joined(directory.path, name.name);
-        left.set(key, [...(left.get(key) ?? []), { path, failure }]);
-      }
-    for (const { copy, names } of placed) {
-      const { inode, from, sizeBytes } = copy;
-      const mine = left.get(inode.ref.toString("latin1")) ?? [];
-      const object = pathOf(new Ref(kernel.sys).setBytes(inode.ref));
-      const outside = Math.max(0, inode.links - 1 - names.length);
-      const [first] = mine;
-      if (first === undefined)
-        outcomes.set(inode.object, { type: "restored", object, from, names, outside, sizeBytes });
-      else {
-        const { code, message } = first.failure;
-        outcomes.set(inode.object, {
-          ...{ type: "unrepaired", object, code, message },
-          names: mine.map(({ path }) => path),
-        });
-      }
-    }
+    return replacements.length === 0 ? refused : [...refused, ...this.#replacing.run(replacements)];
   }
 }

@@ -21,21 +21,27 @@ export type IndexFigures = {
   isRewritten: boolean;
 };
 
-/** What would be left of the index, and whether it is worth a rewrite. */
+/**
+ * What would be left of the index, and whether it is worth a rewrite. `isAsWeighed`: nothing has left the store since
+ * the last look at each row; where there are as many rows as then, all of them are kept.
+ */
 export function weighIndex(
   kernel: Kernel,
   directory: string,
-  { index, isKept }: { index: Index; isKept: (row: IndexRow) => boolean },
+  { index, isKept, isAsWeighed }: { index: Index; isKept: (row: IndexRow) => boolean; isAsWeighed: boolean },
 ): IndexFigures {
-  let rows = 0;
-  let droppedRows = 0;
-  for (const row of index.rows()) {
-    rows++;
-    if (!isKept(row)) droppedRows++;
-  }
+  const rows = index.rowCount;
+  const isKnown = isAsWeighed && rows === index.weighedRows;
+  const droppedRows = isKnown ? 0 : countDropped(index, isKept);
   const bytes = sizeOf(kernel, directory);
   const isRewritten = droppedRows > 0 || bytes > index.usedBytes * 1.5 + SLACK_BYTES;
   return { rows, droppedRows, bytesBefore: bytes, bytesAfter: bytes, isRewritten };
+}
+
+function countDropped(index: Index, isKept: (row: IndexRow) => boolean): number {
+  let dropped = 0;
+  for (const row of index.rows()) if (!isKept(row)) dropped++;
+  return dropped;
 }
 
 /**
@@ -57,7 +63,7 @@ export async function rewriteIndex(
   try {
     for (const name of [NEW_FILE, NEW_LOCK]) sys.unlinkat(dirFd, scratch.text(name), 0);
     const fresh = parts.openNew(`${directory}/${NEW_FILE}`);
-    copyRows(parts, fresh);
+    fresh.rememberWeighed(copyRows(parts, fresh));
     await fresh.close();
     const fd = check(sys.openat(dirFd, scratch.text(NEW_FILE), O_RDONLY | O_CLOEXEC, 0), "openat", NEW_FILE);
     check(sys.fsync(fd), "fsync", NEW_FILE);
@@ -75,16 +81,19 @@ export async function rewriteIndex(
 function copyRows(
   { index, isKept }: { index: Index; isKept: (row: IndexRow) => boolean },
   fresh: Index,
-): void {
+): number {
   let held: IndexRow[] = [];
+  let count = 0;
   for (const row of index.rows()) {
     if (!isKept(row)) continue;
+    count++;
     held.push({ ...row, key: Buffer.from(row.key), value: Buffer.from(row.value) });
     if (held.length < BATCH) continue;
     fresh.put(held);
     held = [];
   }
   fresh.put(held);
+  return count;
 }
 
 function sizeOf(kernel: Kernel, directory: string): number {

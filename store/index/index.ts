@@ -16,6 +16,8 @@ import { REF_BYTES } from "../ref.ts";
 const SOURCE_KEY = 0x73;
 const OBJECT_KEY = 0x6f;
 const SIZE_KEY = 0x7a;
+/** How many rows there were when each was last looked at: one row, the first of all. */
+const WEIGHED_KEY = Buffer.from([0x01]);
 /** Contents below this are cheaper to write twice than to look up. */
 export const LARGE_BYTES = 1 << 20;
 
@@ -133,9 +135,29 @@ export class Index {
     this.#database.putSync(this.#sizeKey, present);
   }
 
+  /** Rows, but for the one that says how many they were. */
+  get rowCount(): number {
+    const { entryCount = 0 } = this.#database.getStats() as { entryCount?: number };
+    return entryCount - (this.weighedRows === undefined ? 0 : 1);
+  }
+
+  get weighedRows(): number | undefined {
+    return this.#database.getBinaryFast(WEIGHED_KEY)?.readDoubleLE(0);
+  }
+  rememberWeighed(count: number): void {
+    const value = Buffer.alloc(8);
+    value.writeDoubleLE(count);
+    this.#database.transactionSync(() => {
+      this.#database.putSync(WEIGHED_KEY, value);
+    });
+  }
+
   /** All rows in the order of their keys; a row is valid until the next. */
   *rows(): Generator<IndexRow> {
-    for (const { key, value } of this.#database.getRange({ snapshot: true }) as Iterable<{
+    for (const { key, value } of this.#database.getRange({
+      start: Buffer.from([WEIGHED_KEY[0] as number, 0]),
+      snapshot: true,
+    }) as Iterable<{
       key: Buffer;
       value: Buffer;
     }>)

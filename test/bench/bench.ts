@@ -10,6 +10,7 @@ import { fewSizes, inflatedRoot, measureHealing } from "./relink.ts";
 import { scenario } from "./scenarios.ts";
 import { measureSpeed, type SpeedResult } from "./speed.ts";
 import { memoryTable, speedTable } from "./table.ts";
+import { measureVerify } from "./verify.ts";
 import { compileTools, workFolder, type Tools } from "./tools.ts";
 
 interface Settings {
@@ -60,6 +61,8 @@ async function one(name: string, settings: Settings): Promise<void> {
       for (const files of [250_000, 500_000])
         reportSpeed(measureHealing(fewSizes(size, files), tools, settings));
       return;
+    case "verify":
+      return reportSpeed(measureVerify(scenario("b", size), tools, settings.runs));
     case "compact":
       return reportSpeed(measureCompact(scenario("a", size), tools, settings));
     case "compact-long":
@@ -75,7 +78,7 @@ async function one(name: string, settings: Settings): Promise<void> {
       return rmSync(imageFolder, { recursive: true, force: true });
     default:
       throw new Error(
-        `no scenario is called ${name}: ${speedNames.join(", ")}, all, relink, few-sizes, compact, compact-long, memory, memory-long, clean`,
+        `no scenario is called ${name}: ${speedNames.join(", ")}, all, relink, few-sizes, verify, compact, compact-long, memory, memory-long, clean`,
       );
   }
 }

@@ -107,8 +107,3 @@ test("paths are quoted for the shell and escaped for the terminal", () => {
   expect(text).toContain("'my disk/' $'/mnt/a\\x1bb'");
   expect(text).not.toContain("\x1b");
 });
-
-test("names no command that this version does not have", () => {
-  const texts = (["complete", "partial", "failed", "stopped"] as const).map((outcome) => report({ outcome }));
-  expect(texts.join("\n")).not.toMatch(/dedupe (compact|relink|stats)/);
-});

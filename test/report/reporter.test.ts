@@ -146,5 +146,5 @@ test("a reader that left keeps nobody waiting", async () => {
 
 test("the whole text is out when close resolves", async () => {
   const { out } = await told({});
-  expect(out.trimEnd()).toMatch(/read its source again\.$/);
+  expect(out.trimEnd()).toMatch(/dedupe compact \/mnt\/new$/);
 });
