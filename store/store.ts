@@ -3,6 +3,7 @@ import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
 import { ensureDirectory, openDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
+import { descriptorsToLend } from "./descriptors.ts";
 import { StoreError } from "./errors.ts";
 import { nameStore, readPolicy, settleFormat, type MergePolicy } from "./format.ts";
 import { rewriteIndex, weighIndex, type IndexFigures } from "./index/compact-index.ts";
@@ -110,7 +111,7 @@ export class Store {
     // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
     const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
     if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
-    Atomics.store(this.#control, 2, descriptorsToLend(raiseDescriptorLimit(kernel)));
+    Atomics.store(this.#control, 2, descriptorsToLend(kernel));
     this.shared = {
       objectsFd: directories.objectsFd,
       groupsFd: directories.groupsFd,
@@ -237,31 +238,6 @@ export type OpeningStore = {
   abandon: () => void;
 };
 type StoreParts = StoreOptions & { directories: Directories; lockFd: number; syncFd: number };
-
-/** RLIMIT_NOFILE (asm-generic/resource.h); as many as the inode table has entries is enough. */
-const RLIMIT_NOFILE = 7;
-const WANTED_DESCRIPTORS = 140_000;
-
-/** What the inode table may have of them; the rest is for everything else: walks take two a level. */
-function descriptorsToLend(limit: number): number {
-  const kept = Math.min(8_192, Math.max(1_024, limit >> 3));
-  return Math.max(0, limit - kept);
-}
-
-/** How many descriptors this process may have, raised as far as it may be. */
-function raiseDescriptorLimit({ sys }: Kernel): number {
-  const memory = sys.allocate(16);
-  const limits = new BigUint64Array(memory.bytes.buffer, memory.bytes.byteOffset, 2);
-  for (const wanted of [BigInt(WANTED_DESCRIPTORS), undefined]) {
-    if (sys.getrlimit(RLIMIT_NOFILE, memory.address) < 0) return 0;
-    const [soft = 0n, hard = 0n] = limits;
-    limits[0] = wanted !== undefined && wanted > hard ? wanted : hard;
-    if (wanted !== undefined && wanted > hard) limits[1] = wanted;
-    if (sys.setrlimit(RLIMIT_NOFILE, memory.address) === 0) return Number(limits[0]);
-    if (wanted === undefined) return Number(soft);
-  }
-  return 0;
-}
 
 /** Mode 0700 and no ACL inherited from the target: an object's name must not open what a snapshot's directories guard (P10). */
 function openPrivate(kernel: Kernel, targetFd: number): number {
