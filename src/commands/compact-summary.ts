@@ -34,14 +34,13 @@ export function summariseCompact(
     type: "summary",
     command: "compact",
     ...{ outcome, dryRun, target, steps, detached: detach },
-    exitCode: codeOf(outcome, ending),
+    exitCode: codeOf(outcome, ending, result),
     timeLimit: ending.type === "stopped" && ending.reason === undefined,
     freedBytes: result.adopt.freedBytes + result.prune.freedBytes,
     ...(ending.type === "failed" ? { error: errorOf(ending.error) } : {}),
   };
 }
 
-/** A finding is said by the exit code of a run that was stopped by its time limit too. */
 function outcomeOf(
   { type }: CompactEnding,
   { findings, failures }: CompactResult,
@@ -51,7 +50,12 @@ function outcomeOf(
   return failures > 0 ? "partial" : "complete";
 }
 
-function codeOf(outcome: CompactSummary["outcome"], ending: CompactEnding): number {
+/** A finding is said by the exit code of a run that its time limit stopped, too. */
+function codeOf(
+  outcome: CompactSummary["outcome"],
+  ending: CompactEnding,
+  { findings }: CompactResult,
+): number {
   switch (outcome) {
     case "findings":
       return exitCodes.findings.code;
@@ -62,9 +66,9 @@ function codeOf(outcome: CompactSummary["outcome"], ending: CompactEnding): numb
     case "failed":
       return exitCodes.failed.code;
     case "stopped":
-      return ending.type === "stopped" && ending.reason !== undefined
-        ? signalExitCodes[(ending.reason as StopReason).signal]
-        : exitCodes.ok.code;
+      if (ending.type === "stopped" && ending.reason !== undefined)
+        return signalExitCodes[(ending.reason as StopReason).signal];
+      return Object.keys(findings).length > 0 ? exitCodes.findings.code : exitCodes.ok.code;
   }
 }
 

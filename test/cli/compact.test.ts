@@ -215,6 +215,34 @@ describe("refile", () => {
   });
 });
 
+describe("fold", () => {
+  it("makes a sibling that the link limit opened one inode with its equal again", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const [first, second] = ["daily.0", "daily.1"].map((day) => join(target, day, "docs/kept")) as [
+      string,
+      string,
+    ];
+    const named = manifest(target).find(({ path }) => path === "daily.0/docs/kept");
+    const [object] = [...objectsOf(target)].find(([, inodeOf]) => inodeOf === named?.inode) as [
+      string,
+      string,
+    ];
+    const sibling = join(target, ".dedupe/objects", `${object}.1`);
+    execFileSync("cp", ["-p", first, sibling]);
+    rmSync(second);
+    linkSync(sibling, second);
+    expect(inode(first)).not.toBe(inode(second));
+    expect(compactWell(target, "--dry-run").summary.fold.siblings).toBe(1);
+    expect(inode(first)).not.toBe(inode(second));
+    expect(compactWell(target).summary.fold.siblings).toBe(1);
+    expect(inode(first)).toBe(inode(second));
+    expect(existsSync(sibling)).toBe(false);
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+});
+
 describe("prune", () => {
   it("lets go of what no name is left of, and of nothing that has one outside the target", () => {
     const target = makeTarget();

@@ -199,7 +199,7 @@ describe("refused with one sentence and exit 2", () => {
 
   test.each<[string[], string]>([
     [[], "no command given"],
-    [["stats", "/a"], "unknown command 'stats'"],
+    [["prune", "/a"], "unknown command 'prune'"],
     [["migrate"], "missing required argument 'source'"],
     [["migrate", "/a"], "missing required argument 'target'"],
     [["migrate", "", "/b"], "<source> is empty"],

@@ -96,7 +96,7 @@ describe.skipIf(!requireLoop())("verify --repair", () => {
     expect(unrepaired(run)).toEqual([`NO_COPY ${object}`]);
     expect(affectedOf(run)).toEqual(["daily.0/alone", "daily.1/alone"]);
     expect(dedupe(["verify", "--repair", target]).err).toContain(
-      `not repaired: ${object}: nothing else has the content that it has lost (NO_COPY)\naffected: daily.0/alone\n`,
+      `not repaired: ${object}: nothing else has the content that it has lost (NO_COPY)\naffected: daily.`,
     );
 
     copyFileSync(join(source, "daily.0/alone"), at("daily.1/in/stranger"));
@@ -120,8 +120,12 @@ describe.skipIf(!requireLoop())("verify --repair", () => {
       code: 0,
       summary: { outcome: "repaired", repaired: { objects: 2, names: 3 } },
     });
-    const from = run.events.flatMap(({ type, from }) => (type === "repaired" ? [from] : []));
-    expect(from.sort()).toEqual([join(source, "daily.0/alone"), join(source, "daily.0/one")]);
+    const from = run.events.flatMap((event) => (event.type === "repaired" ? [String(event["from"])] : []));
+    // By whichever name a thread came to it.
+    expect(from.map((path) => path.replace(/daily\.[01]/, "daily.*")).sort()).toEqual([
+      join(source, "daily.*/alone"),
+      join(source, "daily.*/one"),
+    ]);
     expect(compareTrees(source, target)).toEqual([]);
   });
 
