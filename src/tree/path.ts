@@ -78,3 +78,8 @@ export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: num
     fd = parent;
   }
 }
+
+/** Whether a call says that there is no such name (any more), and not that it could not be looked at. */
+export function isGone(result: number): boolean {
+  return result === -errno.ENOENT || result === -errno.ENOTDIR || result === -errno.ELOOP;
+}

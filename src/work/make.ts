@@ -49,11 +49,8 @@ export class Maker {
     let isWhole = false;
     try {
       write(fd);
-      const created = {
-        mode: held.mode & 0o777,
-        uid: this.#thread.traits.euid,
-        gid: this.#thread.traits.egid,
-      };
+      const { euid, egid } = this.#thread.traits;
+      const created = { mode: this.#creationMode(held), uid: euid, gid: egid };
       this.#thread.counters.lostXattrs += setter.toDescriptor(fd, held, created);
       onTarget(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, targetStat.address), "statx");
       const actual = this.#readBack(fd, held, targetStat);
@@ -65,6 +62,12 @@ export class Maker {
     }
   }
 
+  /** No more than the owner's bits until the owner is right; setuid and setgid come last in any case. */
+  #creationMode({ mode, uid, gid }: Attributes): number {
+    const { euid, egid } = this.#thread.traits;
+    return uid === euid && gid === egid ? mode & 0o777 : mode & 0o700;
+  }
+
   /** Removes what was just made. */
   unmake(at: Destination): void {
     this.#thread.sys.unlinkat(at.fd, this.#thread.scratch.at(at.name), 0);
@@ -73,9 +76,7 @@ export class Maker {
   #create(frame: Frame, name: Buffer, held: Attributes): { at: Destination; fd: number } {
     const { sys, scratch } = this.#thread;
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
-    // No more than the owner's bits until the owner is right; setuid and setgid come last in any case.
-    const isOwn = held.uid === this.#thread.traits.euid && held.gid === this.#thread.traits.egid;
-    const mode = isOwn ? held.mode & 0o777 : held.mode & 0o700;
+    const mode = this.#creationMode(held);
     for (let attempt = 0; ; attempt++) {
       const at = this.#placer.open(frame, name);
       const fd = sys.openat(at.fd, scratch.at(at.name), flags, mode);

@@ -74,7 +74,13 @@ export class Publisher {
       }
       onTarget(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
       if (this.#stat.isDirectory) onTarget(result, "renameat2");
+      const { ino } = this.#stat;
       onTarget(rename(RENAME_EXCHANGE), "renameat2");
+      onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
+      if (this.#stat.ino !== ino || this.#stat.isDirectory) {
+        onTarget(rename(RENAME_EXCHANGE), "renameat2");
+        throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
+      }
       removeTree(this.#kernel, stagingFd, staged);
     } finally {
       sys.close(parentFd);

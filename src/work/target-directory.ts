@@ -155,11 +155,11 @@ export class TargetDirectory {
     const { setter, traits, counters } = this.#thread;
     if (frame.mode === "refill") setter.removeOtherXattrs({ fd: frame.targetFd }, wanted);
     const locksOut = !traits.isRoot && (wanted.mode & 0o700) !== 0o700;
-    if (locksOut) this.#thread.setModeLater(frame, wanted.mode);
     const mode = locksOut ? wanted.mode | 0o700 : wanted.mode;
     const isKnown = frame.isPlain && frame.parent !== undefined;
     const created = isKnown ? { mode: NEW_DIRECTORY_MODE, uid: traits.euid, gid: traits.egid } : undefined;
     counters.lostXattrs += setter.toDescriptor(frame.targetFd, { ...wanted, mode }, created);
+    if (locksOut) this.#thread.setModeLater(frame, wanted.mode);
   }
 
   #statTarget(fd: number): number {
@@ -176,18 +176,28 @@ export class TargetDirectory {
     return held.attributes;
   }
 
+  /**
+   * A staged directory that cannot be filled is empty, and for this user alone: it will be published as it is, and what
+   * an earlier run left in it was not compared (P2, P10).
+   */
+  shut(frame: Frame, name: Buffer): void {
+    if (this.#placer.isPublished(frame)) return;
+    const { sys, scratch } = this.#thread;
+    if (frame.mode === "refill") {
+      this.#placer.clear(frame, name);
+      onTarget(sys.mkdirat(frame.targetFd, scratch.at(name), 0o700), "mkdirat");
+    } else onTarget(sys.fchmodat(frame.targetFd, scratch.at(name), 0o700), "fchmodat");
+  }
+
   /** A directory that cannot be read is made, empty, with the metadata that its name tells. */
   dressUnreadable(frame: Frame, name: Buffer): void {
     const { sys, scratch, stat, xattrs, setter, traits } = this.#thread;
+    this.shut(frame, name);
     if (
       sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 ||
       !stat.isDirectory
     )
       return;
-    if (frame.mode === "refill") {
-      this.#placer.clear(frame, name);
-      onTarget(sys.mkdirat(frame.targetFd, scratch.at(name), 0o700), "mkdirat");
-    }
     const wanted = asHeld(
       fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, name) })),
       traits,

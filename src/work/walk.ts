@@ -255,23 +255,30 @@ export class Walker {
   /** Opens both ends of a subdirectory; undefined where it cannot be entered (and that is recorded). */
   #descend(frame: Frame, name: Buffer): Frame | undefined {
     const { sys } = this.#thread;
-    let sourceFd = -1;
+    let [sourceFd, targetFd] = [-1, -1];
     let child: Frame | undefined;
     this.#thread.attempt(frame, name, () => {
       sourceFd = this.#openSourceDirectory(frame, name);
-      const { targetFd, mode } = this.#target.open(frame, name);
+      const opening = this.#target.open(frame, name);
+      const { mode } = opening;
+      ({ targetFd } = opening);
       const { unit, actionsFd } = frame;
       const isPlain = frame.isPlain && mode === "fill";
       const opened = { parent: frame, name, unit, mode, sourceFd, targetFd, actionsFd, isPlain };
       child = this.#frame(opened, frame.filesystem.device);
       if (this.#thread.rules.oneFileSystem && child.isMountRoot) this.#stayOutside(child);
     });
-    if (child === undefined && sourceFd >= 0) sys.close(sourceFd);
-    return child;
+    if (child !== undefined || sourceFd < 0) return child;
+    for (const fd of [sourceFd, targetFd]) if (fd >= 0) sys.close(fd);
+    this.#thread.attempt(frame, name, () => {
+      this.#target.shut(frame, name);
+    });
+    return undefined;
   }
 
   /** --one-file-system: the mount point itself is made, with what can be seen of it, and left empty. */
   #stayOutside(child: Frame): void {
+    if (child.mode === "refill") this.#target.clearAll(child);
     this.#target.finish(child);
     child.isListed = true;
   }

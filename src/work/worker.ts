@@ -40,10 +40,14 @@ function work(task: Task): void {
   }
 }
 
-/** The task's own directory cannot be entered, or not be left as it should: what is below it is listed with it. */
-function giveUp({ unit, path }: Task, { code, message }: EntryFailure): void {
+/**
+ * The task's own directory cannot be entered, or not be left as it should: what is below it is listed with it. What an
+ * earlier run left there is not compared then, and the unit must not be published with it (P2).
+ */
+function giveUp({ unit, path, mode }: Task, { code, message }: EntryFailure): void {
   send({ type: "failures", unit, failures: [{ path, code, message }] });
-  send({ type: "done", unit, outcome: "done", names: walker?.names ?? 0 });
+  const outcome = mode === "refill" ? "stopped" : "done";
+  send({ type: "done", unit, outcome, names: walker?.names ?? 0 });
 }
 
 function fatal(error: unknown): FromWorker {
