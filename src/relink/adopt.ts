@@ -9,7 +9,7 @@ import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
-import { busy, changed } from "./stable-content.ts";
+import { busy, changed, refuseOpenForWriting } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf, variantRecordOf } from "./variant.ts";
@@ -50,6 +50,7 @@ export class Adopter {
     if (directory === NO_DIRECTORY) this.#lookAtObject(session, target);
     else this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
     onTarget(session.stat(ref, stat), "statx");
+    if (!isState(stat, target.subarray(TARGET_ROW.inode))) throw changed();
     stat.copyWords(STATX_WORDS, target, TARGET_ROW.inode);
     if (!this.#thread.rules.compared.xattrs) this.#markXattrs(session, target);
     session.remember(stat);
@@ -71,12 +72,36 @@ export class Adopter {
     }
   }
 
-  /** An object that has no name in the tree: sound, or its name goes and the next run finds another survivor. */
+  /** An object that has no name in the stock: sound, or its name goes and the next run finds another survivor. */
   #lookAtObject(session: StoreSession, target: Uint32Array): void {
-    const { ref } = this.#thread;
-    if (session.look(ref, this.#expected(target)) === "sound") return;
-    if (session.look(ref, this.#expected(target)) === "bad") session.discard(ref);
+    const look = this.#lookAtRest(session, target);
+    if (look === "sound") return;
+    if (look === "bad") session.discard(this.#thread.ref);
     throw new EntryFailure("EOBJECT", "the store's object is damaged; run again to use another one");
+  }
+
+  /**
+   * The object as it lies there, which nobody has open for writing, and which stays as it is while it is looked at: its
+   * state goes into the batch.
+   */
+  #lookAtRest(session: StoreSession, target: Uint32Array): ReturnType<StoreSession["look"]> {
+    const { sys, ref, stat } = this.#thread;
+    const expected = this.#expected(target);
+    const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+    const fd = openQuietly(sys, session.directoryOf(ref), ref.format(), flags);
+    if (fd === -errno.ENOENT) return "absent";
+    onTarget(fd, "openat");
+    try {
+      refuseOpenForWriting(this.#thread, fd);
+      statOpen(this.#thread, fd, stat);
+      stat.copyWords(STATX_WORDS, target, TARGET_ROW.inode);
+      const look = session.lookOnDisk(ref, expected);
+      statOpen(this.#thread, fd, stat);
+      if (look === "sound" && !isState(stat, target.subarray(TARGET_ROW.inode))) throw changed();
+      return look;
+    } finally {
+      sys.close(fd);
+    }
   }
 
   #expected(target: Uint32Array) {
@@ -104,7 +129,7 @@ export class Adopter {
         session.discard(ref);
         throw changed();
       }
-      const look = session.look(ref, this.#expected(target));
+      const look = this.#lookAtRest(session, target);
       if (look === "sound") return;
       if (look === "bad") session.discard(ref);
     }

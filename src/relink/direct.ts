@@ -18,7 +18,7 @@ import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
 import { busy, changed } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
-import { Replacer } from "./replace.ts";
+import { Replacer, keptName } from "./replace.ts";
 
 /** The temporary name beside the store, where there is no room for a store: in the root itself. */
 export const BESIDE_NAME = Buffer.from(".dedupe-relink");
@@ -150,14 +150,20 @@ export class DirectRelinker {
 }
 
 /**
- * The temporary name of a killed run: it goes where its inode has another name. Where it has none, the tree is healed
- * with it as with any other name, and it goes afterwards. @returns false: it must stay
+ * The temporary names of a killed run: each goes where its inode has another name. Where it has none, the tree is healed
+ * with it as with any other name, and it goes afterwards. @returns false: one must stay
  */
-export function dropBesideName({ sys, scratch }: Kernel, rootFd: number): boolean {
+export function dropBesideNames(kernel: Kernel, rootFd: number): boolean {
+  return [BESIDE_NAME, keptName(BESIDE_NAME)]
+    .map((name) => dropBesideName(kernel, rootFd, name))
+    .every(Boolean);
+}
+
+function dropBesideName({ sys, scratch }: Kernel, rootFd: number, name: Buffer): boolean {
   const stat = new Stat(sys);
-  const found = sys.statx(rootFd, scratch.at(BESIDE_NAME), AT_SYMLINK_NOFOLLOW, stat.address);
+  const found = sys.statx(rootFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
   if (found === -errno.ENOENT) return true;
   if (found < 0 || !stat.isRegular || stat.nlink < 2) return false;
-  check(sys.unlinkat(rootFd, scratch.at(BESIDE_NAME), 0), "unlinkat", BESIDE_NAME);
+  check(sys.unlinkat(rootFd, scratch.at(name), 0), "unlinkat", name);
   return true;
 }

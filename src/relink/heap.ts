@@ -52,6 +52,11 @@ export class HeapReader {
     this.#blocks = fds.map(() => ({ memory: undefined, start: 0, end: 0 }));
   }
 
+  /** The files are written anew: what is held of them is of no use. */
+  forget(): void {
+    for (const block of this.#blocks) block.start = block.end = 0;
+  }
+
   /** A copy of the name whose three words begin at `at`. */
   read(words: Uint32Array, at: number): Buffer {
     const head = words[at] as number;

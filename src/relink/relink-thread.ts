@@ -72,8 +72,11 @@ export class RelinkThread implements Kernel {
     this.#session = new StoreSession(this, store, this.content);
   }
 
+  /** For a walk whose stock takes the place of the last one's. */
   choose(choice: StockChoice): void {
     this.#choice = choice;
+    this.heap.forget();
+    this.directories.close();
   }
 
   /** Undefined: everything is taken down. */

@@ -25,6 +25,9 @@ export type NameToReplace = {
   hasXattrs: (fd: number) => boolean;
 };
 
+/** Where names cannot be exchanged: the second name of what is replaced. */
+export const keptName = (tmp: Buffer): Buffer => Buffer.concat([tmp, Buffer.from(".kept")]);
+
 /**
  * Makes a name lead to another inode, without a moment in which it leads nowhere and without losing what someone else
  * may just have put there (docs/design.md, "Relinking"). One per thread: the temporary name is its own.
@@ -42,7 +45,7 @@ export class Replacer {
     this.#kernel = kernel;
     this.#tmpFd = tmpFd;
     this.#tmp = tmp;
-    this.#kept = Buffer.concat([tmp, Buffer.from(".kept")]);
+    this.#kept = keptName(tmp);
     this.#stat = new Stat(kernel.sys);
   }
 
@@ -93,22 +96,26 @@ export class Replacer {
     const { sys, scratch } = this.#kernel;
     const [tmp, kept, name] = [this.#tmp, this.#kept, at.name];
     let fd = -1;
+    let mayGo = false;
     try {
-      sys.unlinkat(this.#tmpFd, scratch.at(kept), 0);
+      // What is there already may be the last name of a file that a killed run left.
       onTarget(sys.linkat(at.dirFd, scratch.at(name), this.#tmpFd, scratch.at(kept), 0), "linkat");
+      mayGo = true;
       const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
       fd = openQuietly(sys, this.#tmpFd, scratch.at(kept), flags);
       const refusal = fd < 0 ? changed() : (this.#refusal(fd, at) ?? this.#absence(at));
       if (refusal !== undefined) throw refusal;
       onTarget(sys.renameat2(this.#tmpFd, scratch.at(tmp), at.dirFd, scratch.at(name), 0), "renameat2");
       if (!isState(statDescriptor(this.#kernel, fd, this.#stat), at.victim)) {
+        mayGo = false;
         onTarget(sys.renameat2(this.#tmpFd, scratch.at(kept), at.dirFd, scratch.at(name), 0), "renameat2");
+        mayGo = true;
         throw changed();
       }
     } finally {
       if (fd >= 0) sys.close(fd);
       // A rename of one inode over itself does nothing.
-      for (const each of [tmp, kept]) sys.unlinkat(this.#tmpFd, scratch.at(each), 0);
+      for (const each of mayGo ? [tmp, kept] : [tmp]) sys.unlinkat(this.#tmpFd, scratch.at(each), 0);
     }
   }
 

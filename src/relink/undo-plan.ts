@@ -1,7 +1,7 @@
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { openBelow, parentAndName } from "../tree/path.ts";
+import { isGone, openBelow, parentAndName } from "../tree/path.ts";
 import { blake3 } from "../../store/store.ts";
 import { GrowingBytes } from "./growing-bytes.ts";
 import { isInode } from "./inode-state.ts";
@@ -137,11 +137,12 @@ export class UndoPlan {
     const { kernel, rootFd } = this.#parts;
     const { parent, name } = parentAndName(newest.path);
     const fd = openBelow(kernel, rootFd, parent);
-    if (fd < 0) return false;
+    // What cannot be looked at fails when its turn comes, which keeps the log.
+    if (fd < 0) return !isGone(fd);
     const { address } = this.#stat;
-    const found = kernel.sys.statx(fd, kernel.scratch.at(name), AT_SYMLINK_NOFOLLOW, address) === 0;
+    const found = kernel.sys.statx(fd, kernel.scratch.at(name), AT_SYMLINK_NOFOLLOW, address);
     kernel.sys.close(fd);
-    return found && isInode(this.#stat, newest.target);
+    return found < 0 ? !isGone(found) : isInode(this.#stat, newest.target);
   }
 
   close(): void {
