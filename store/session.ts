@@ -199,7 +199,11 @@ export class StoreSession {
       this.remember(this.#stat);
       return "sound";
     }
-    if (this.#isCertainlyNew(ref)) return "absent";
+    return this.#isCertainlyNew(ref) ? "absent" : this.lookOnDisk(ref, expected);
+  }
+
+  /** As `look`, but nothing that this run remembers counts: someone may have written to the object since. */
+  lookOnDisk(ref: Ref, expected: VariantRecord & { sizeBytes: number }): Look {
     const result = this.stat(ref, this.#stat);
     if (result === -errno.ENOENT) return "absent";
     check(result, "statx", ref.text);

@@ -50,11 +50,11 @@ function outcomeOf(
   return failures > 0 ? "partial" : "complete";
 }
 
-/** A finding is said by the exit code of a run that its time limit stopped, too. */
+/** Findings and failures are said by the exit code of a run that its time limit stopped, too. */
 function codeOf(
   outcome: CompactSummary["outcome"],
   ending: CompactEnding,
-  { findings }: CompactResult,
+  { findings, failures }: CompactResult,
 ): number {
   switch (outcome) {
     case "findings":
@@ -68,7 +68,8 @@ function codeOf(
     case "stopped":
       if (ending.type === "stopped" && ending.reason !== undefined)
         return signalExitCodes[(ending.reason as StopReason).signal];
-      return Object.keys(findings).length > 0 ? exitCodes.findings.code : exitCodes.ok.code;
+      if (Object.keys(findings).length > 0) return exitCodes.findings.code;
+      return failures > 0 ? exitCodes.partial.code : exitCodes.ok.code;
   }
 }
 

@@ -6,7 +6,7 @@ import { readOnlySys } from "../sys/read-only.ts";
 import { Stat } from "../sys/stat.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideName } from "../relink/direct.ts";
+import { dropBesideNames } from "../relink/direct.ts";
 import {
   StoreView,
   ensureIndex,
@@ -73,7 +73,7 @@ export async function openForCare(
   try {
     const { directories, shared } = store;
     const exchange = aboutExchange(kernel, directories.tmpFd, target);
-    dropBesideName(kernel, target.fd);
+    dropBesideNames(kernel, target.fd);
     putTimeBack(kernel, target, before);
     return {
       ...{ policy, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },

@@ -1,8 +1,12 @@
+import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { openQuietly } from "../sys/files.ts";
+import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
 import { REF_WORDS, type Ref, type StoreSession } from "../../store/store.ts";
 import { onTarget } from "../work/errors.ts";
 import { linkRoom } from "../relink/link-room.ts";
 import { RecordReader } from "../relink/record-file.ts";
 import type { RelinkThread } from "../relink/relink-thread.ts";
+import { hashStable, lookOld, refuseOpenForWriting } from "../relink/stable-content.ts";
 import { ATTENTION_WORDS, INO_HIGH, INO_LOW, REF } from "./attention.ts";
 import { isRemembered, rememberObject } from "./memory.ts";
 import type { OwnTask } from "./messages.ts";
@@ -64,6 +68,7 @@ export class Folder {
       siblings,
       this.#thread.rules.merge === "all" ? linkLimit : undefined,
     );
+    if (dropped.length > 0 && !this.#areEqual(first, siblings)) return;
     this.#teller.counts.foldedSiblings += dropped.length;
     if (isDryRun) return;
     for (const sibling of dropped) {
@@ -83,6 +88,31 @@ export class Folder {
     const { inoHigh, inoLow, nlink } = stat;
     if (inoHigh !== member[INO_HIGH] || inoLow !== member[INO_LOW]) return [];
     return [{ number: ref.sibling, links: nlink, inoHigh, inoLow }];
+  }
+
+  /**
+   * Whether all are what their names say, and have the same attributes, compared ones or not: one may be damaged (a
+   * repair keeps it as a sibling), or have what `relink --undo` gave back to its names.
+   */
+  #areEqual(first: Uint32Array, siblings: readonly Sibling[]): boolean {
+    const { sys, ref, stat, xattrs } = this.#thread;
+    let attributes: Attributes | undefined;
+    for (const { number, inoLow, inoHigh } of siblings) {
+      this.#refOf(first, number);
+      const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
+      const fd = onTarget(openQuietly(sys, this.#session.directoryOf(ref), ref.format(), flags), "openat");
+      try {
+        refuseOpenForWriting(this.#thread, fd);
+        const digest = hashStable(this.#thread, fd, lookOld(this.#thread, fd));
+        if (stat.inoLow !== inoLow || stat.inoHigh !== inoHigh || !digest.equals(ref.digest)) return false;
+        const found = readAttributes(stat, xattrs, { fd });
+        if (!sameAttributes(found, attributes ?? found)) return false;
+        attributes = found;
+      } finally {
+        sys.close(fd);
+      }
+    }
+    return true;
   }
 
   #refOf(first: Uint32Array, number: number): void {

@@ -86,7 +86,7 @@ export class ObjectScanner {
       if (!looked) continue;
       found.push(stat.inoLow, stat.inoHigh);
       this.#count(place);
-      if (ref.sibling > 0) bases.add(baseOf(entry.name));
+      if (ref.kind === "object" && ref.sibling > 0) bases.add(baseOf(entry.name));
       this.#judge(place, entry, task);
     }
     this.#teller.tell({ type: "inodes", set: "known", inodes: Uint32Array.from(found) });

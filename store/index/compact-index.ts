@@ -74,6 +74,8 @@ export async function rewriteIndex(
     check(sys.fsync(dirFd), "fsync", FILE);
     return sizeOf(kernel, directory);
   } finally {
+    // There only where it failed.
+    for (const name of [NEW_FILE, NEW_LOCK]) sys.unlinkat(dirFd, scratch.text(name), 0);
     sys.close(dirFd);
   }
 }
