@@ -13,7 +13,7 @@ import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideName } from "../relink/direct.ts";
+import { dropBesideNames } from "../relink/direct.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { ROOM_BYTES } from "../relink/relinking.ts";
@@ -52,7 +52,7 @@ export async function openRelinkRoot(
   const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
   try {
     if (options.dryRun) return lookAtRoot(kernel, root, options);
-    dropBesideName(kernel, root.fd);
+    dropBesideNames(kernel, root.fd);
     if (freeBytesOf(kernel, root.fd) < CRAMPED_BYTES) return openCramped(kernel, root, options);
     makeRoomForStore(kernel, root, before);
     return await openForWork(kernel, root, options);
@@ -179,7 +179,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
     notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],
     close: async () => {
       temporary.remove();
-      dropBesideName(kernel, root.fd);
+      dropBesideNames(kernel, root.fd);
       if (opened.store === undefined) view?.close();
       await opened.store?.close();
       opened.index?.remove();

@@ -199,18 +199,25 @@ export class Repairing {
       this.#clear(outcome.names);
       return;
     }
+    // Sound when it was examined again: something is wrong, if not with the file.
+    if (outcome === undefined) {
+      this.#tellUnsteady(object);
+      return;
+    }
     repaired.objects++;
-    this.#resolve(object.toString("latin1"));
-    if (outcome?.type === "restored") {
+    if (outcome.type === "restored") {
       const { from, names, outside, sizeBytes } = outcome;
       repaired.names += names.length;
       repaired.bytes += sizeBytes;
       reporter.emit({ type: "repaired", path: object, how: "restored", from, names: names.length });
       this.#clear(names);
+      // The damaged inode goes on under names that were not found: the finding stays one.
       if (outside > 0) this.#tellOutside(object, outside);
+      else this.#resolve(object.toString("latin1"));
       return;
     }
-    const to = outcome?.to ?? object;
+    this.#resolve(object.toString("latin1"));
+    const { to } = outcome;
     this.#cleared.add(this.#inodeAt(to) ?? "");
     reporter.emit({ type: "repaired", path: object, how: "renamed", from: to, names: 0 });
   }
@@ -225,6 +232,11 @@ export class Repairing {
     const names = outside === 1 ? "1 name" : `${String(outside)} names`;
     const message = `${names} of the damaged inode of ${object.toString()} were not found below ${this.#run.options.target} and still lead to it (${STORE_NAME}/staging, or outside)`;
     this.#run.context.reporter.emit({ type: "notice", level: "warning", code: "OUTSIDE", message });
+  }
+
+  #tellUnsteady(object: Buffer): void {
+    const message = `${object.toString()} was damaged when it was checked, and sound when it was read again: see to the memory, the cable or the drive`;
+    this.#run.context.reporter.emit({ type: "notice", level: "warning", code: "UNSTEADY", message });
   }
 
   /** What was found there is a finding no more. */

@@ -1,11 +1,12 @@
 import { statDescriptor } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { Listing } from "../tree/listing.ts";
-import { openBelow, parentAndName } from "../tree/path.ts";
+import { isGone, openBelow, parentAndName } from "../tree/path.ts";
 import type { LoggedDirectory, LoggedName } from "../relink/batch-log.ts";
 import { byName, fingerprint } from "../relink/fingerprint.ts";
 import { mayBeOf, type Interrupted } from "../relink/interrupted.ts";
 import { INO_HIGH, INO_LOW } from "../relink/layout.ts";
+import { onTarget } from "../work/errors.ts";
 import type { Copy } from "./copy.ts";
 
 const STATX_MTIME = [29, 28, 30] as const;
@@ -36,7 +37,8 @@ export function logDirectories(
   for (const [text, names] of byPath) {
     const path = Buffer.from(text, "latin1");
     const fd = openBelow(kernel, rootFd, path);
-    if (fd < 0) continue;
+    if (isGone(fd)) continue;
+    onTarget(fd, "openat");
     try {
       const { inoHigh, inoLow } = statDescriptor(kernel, fd, stat);
       const mtime = new Uint32Array(3);
