@@ -216,13 +216,10 @@ describe("refile", () => {
 });
 
 describe("fold", () => {
-  it("makes a sibling that the link limit opened one inode with its equal again", () => {
-    const target = makeTarget();
-    compactWell(target);
-    const [first, second] = ["daily.0", "daily.1"].map((day) => join(target, day, "docs/kept")) as [
-      string,
-      string,
-    ];
+  /** The second name of a file leads to a sibling of its object, as if the link limit had opened one. */
+  function openSibling(target: string): { first: string; second: string; sibling: string } {
+    const first = join(target, "daily.0/docs/kept");
+    const second = join(target, "daily.1/docs/kept");
     const named = manifest(target).find(({ path }) => path === "daily.0/docs/kept");
     const [object] = [...objectsOf(target)].find(([, inodeOf]) => inodeOf === named?.inode) as [
       string,
@@ -233,6 +230,13 @@ describe("fold", () => {
     rmSync(second);
     linkSync(sibling, second);
     expect(inode(first)).not.toBe(inode(second));
+    return { first, second, sibling };
+  }
+
+  it("makes a sibling that the link limit opened one inode with its equal again", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const { first, second, sibling } = openSibling(target);
     expect(compactWell(target, "--dry-run").summary.fold.siblings).toBe(1);
     expect(inode(first)).not.toBe(inode(second));
     expect(compactWell(target).summary.fold.siblings).toBe(1);
@@ -240,6 +244,16 @@ describe("fold", () => {
     expect(existsSync(sibling)).toBe(false);
     expect(mismatches(target)).toEqual([]);
     expect(verify([target]).code).toBe(0);
+  });
+
+  it("leaves a sibling alone that has a time of its own, also where times are not compared", () => {
+    const target = makeTarget("--ignore-time");
+    compactWell(target);
+    const { first, second } = openSibling(target);
+    utimesSync(second, 1_000_000_000, 1_000_000_000);
+    expect(compactWell(target).summary.fold.siblings).toBe(0);
+    expect(inode(first)).not.toBe(inode(second));
+    expect(mismatches(target)).toEqual([]);
   });
 });
 
