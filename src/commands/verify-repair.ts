@@ -71,6 +71,8 @@ export class Repairing {
   readonly #names = new Map<string, Buffer[]>();
   readonly #inodes = new Map<Buffer, string>();
   /** Inodes whose names are as they should be by now, or were told. */
+  /** Names in the store that an inode was given which lay under another one. */
+  readonly #given = new Set<string>();
   readonly #cleared = new Set<string>();
 
   constructor(run: VerifyRun, rules: StoreRules) {
@@ -199,13 +201,13 @@ export class Repairing {
       this.#clear(outcome.names);
       return;
     }
-    // Sound when it was examined again: something is wrong, if not with the file.
-    if (outcome === undefined) {
+    // Sound when it was examined again, though nothing was put right there: something is wrong, if not with the file.
+    if (outcome === undefined && !this.#given.has(object.toString("latin1"))) {
       this.#tellUnsteady(object);
       return;
     }
     repaired.objects++;
-    if (outcome.type === "restored") {
+    if (outcome?.type === "restored") {
       const { from, names, outside, sizeBytes } = outcome;
       repaired.names += names.length;
       repaired.bytes += sizeBytes;
@@ -217,7 +219,8 @@ export class Repairing {
       return;
     }
     this.#resolve(object.toString("latin1"));
-    const { to } = outcome;
+    const to = outcome?.to ?? object;
+    this.#given.add(to.toString("latin1"));
     this.#cleared.add(this.#inodeAt(to) ?? "");
     reporter.emit({ type: "repaired", path: object, how: "renamed", from: to, names: 0 });
   }
