@@ -278,9 +278,10 @@ export class Walker {
 
   /** --one-file-system: the mount point itself is made, with what can be seen of it, and left empty. */
   #stayOutside(child: Frame): void {
+    // First: where its metadata cannot be had it is listed, and still not entered.
+    child.isListed = true;
     if (child.mode === "refill") this.#target.clearAll(child);
     this.#target.finish(child);
-    child.isListed = true;
   }
 
   #openSourceDirectory(frame: Frame, name: Buffer): number {
