@@ -51,6 +51,7 @@ const parsing = "^src/options(\\.ts$|/)";
 const errors = "^src/errors\\.ts$";
 const exitCodes = "^src/exit-codes\\.ts$";
 const cli = "^src/cli(\\.ts$|/)";
+const entryPoints = "^src/entry-points\\.ts$";
 
 module.exports = {
   forbidden: [
@@ -60,13 +61,13 @@ module.exports = {
     only(
       "work-knows-tree-and-store",
       "^src/work/",
-      [sys, tree, frontDoor, options, events],
+      [sys, tree, frontDoor, options, events, entryPoints],
       "lower layers return, only commands report; of events, workers know the counters",
     ),
     only(
       "relink-knows-work-tree-and-store",
       relink,
-      [sys, tree, "^src/work/", inodeSet, frontDoor, options, events],
+      [sys, tree, "^src/work/", inodeSet, frontDoor, options, events, entryPoints],
       "as work, which it builds on; work does not know it",
     ),
     only(
@@ -78,7 +79,16 @@ module.exports = {
     only(
       "stats-knows-work-tree-and-store",
       stats,
-      [sys, tree, "^src/work/", "^src/relink/(sorter|record-file)\\.ts$", frontDoor, options, events],
+      [
+        sys,
+        tree,
+        "^src/work/",
+        "^src/relink/(sorter|record-file)\\.ts$",
+        frontDoor,
+        options,
+        events,
+        entryPoints,
+      ],
       "as relink, whose scratch files it shares",
     ),
     only(
@@ -90,7 +100,7 @@ module.exports = {
     only(
       "verify-is-a-second-opinion",
       verify,
-      [sys, "^src/tree/filter", "^store/hash/"],
+      [sys, "^src/tree/filter", "^store/hash/", entryPoints],
       "what proves the writer right must not share its mistakes (ADR 9)",
     ),
     only("report-is-a-leaf", "^src/report/", [], "reporters receive events, they call nothing"),
@@ -98,7 +108,7 @@ module.exports = {
       "commands-are-stories",
       "^src/commands/",
       [
-        ...[sys, tree, "^src/work/", relink, repair, stats, compact, verify],
+        ...[sys, tree, "^src/work/", relink, repair, stats, compact, verify, entryPoints],
         ...[frontDoor, events, options, errors, exitCodes],
       ],
       "a command joins the layers below it and speaks to its reporter in events",

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 
 // `npm install -g .` merely links a clone: its first start makes it ready. A packed dedupe brings its build.
-if (!existsSync(new URL("../dist/src/cli.js", import.meta.url))) await import("./prepare.js");
+if (!existsSync(new URL("../dist/cli.js", import.meta.url))) await import("./prepare.js");
 
-const { main } = await import("../dist/src/cli.js");
+const { main } = await import("../dist/cli.js");
 await main(process.argv.slice(2));

@@ -7,11 +7,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const built = join(root, "dist", "src", "cli.js");
+const built = join(root, "dist", "cli.js");
 const lockfile = join(root, "package-lock.json");
 const packages = join(root, "node_modules");
 const installed = join(packages, ".package-lock.json");
-const sources = ["src", "store", "test/support/faults", "tsconfig.json", "tsconfig.build.json"];
+const sources = ["src", "store", "test/support/faults", "rolldown.config.js"];
 
 function mtimeMs(path) {
   return existsSync(path) ? statSync(path).mtimeMs : 0;
@@ -45,6 +45,6 @@ function isInstalled() {
 if (existsSync(lockfile)) {
   if (!isInstalled()) npm("ci", "--ignore-scripts", "--silent");
   const newestSourceMs = Math.max(...sources.map((name) => newestMs(join(root, name))));
-  const canBuild = existsSync(join(packages, "typescript"));
+  const canBuild = existsSync(join(packages, "rolldown"));
   if (canBuild && mtimeMs(built) < newestSourceMs) npm("run", "--silent", "build");
 }

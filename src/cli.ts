@@ -181,15 +181,8 @@ function printThrown(error: unknown): number {
   return exitCodes.failed.code;
 }
 
-/** The manifest is one level up from src/cli.ts and two from dist/src/cli.js. */
+/** The manifest is one level up, from src/ as from dist/. */
 function readVersion(): string {
   const require = createRequire(import.meta.url);
-  for (const path of ["../package.json", "../../package.json"]) {
-    try {
-      return (require(path) as { version: string }).version;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw error;
-    }
-  }
-  throw new Error("dedupe's package.json is missing");
+  return (require("../package.json") as { version: string }).version;
 }

@@ -16,6 +16,7 @@ import type { RelinkRules, StockFiles } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { IndexFigures } from "../../store/store.ts";
+import { entryPoint } from "../entry-points.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
 
 import type { CommandContext } from "./context.ts";
@@ -63,7 +64,7 @@ export async function openCompact(
 ): Promise<CompactRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   if (options.priority === "idle") becomeIdle(kernel.sys);
-  const workers = RelinkPool.boot(options.jobs, new URL("../compact/worker.js", import.meta.url));
+  const workers = RelinkPool.boot(options.jobs, entryPoint("compact-worker"));
   try {
     return await openWith({ kernel, sysModule, workers, options, context });
   } catch (error) {

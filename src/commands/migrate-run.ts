@@ -15,6 +15,7 @@ import { Migration, type MigrationListener, type UnitState } from "../work/migra
 import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
 import { MetInodes, type Store, STORE_NAME } from "../../store/store.ts";
+import { entryPoint } from "../entry-points.ts";
 import type { CommandContext } from "./context.ts";
 import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -99,7 +100,7 @@ export function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
 }
 
 export async function openKernel(sysModule: URL | undefined): Promise<{ kernel: Kernel; sysModule: string }> {
-  const url = sysModule ?? new URL("../sys/linux.js", import.meta.url);
+  const url = sysModule ?? entryPoint("linux");
   const factory =
     sysModule === undefined ? openLinux : ((await import(url.href)) as { openSys: SysFactory }).openSys;
   const sys = factory();

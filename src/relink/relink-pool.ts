@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import { Control } from "../work/control.ts";
 import { RunFailure } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
+import { entryPoint } from "../entry-points.ts";
 import type { FromRelinkWorker, RelinkSetup, RelinkTask, ToRelinkWorker } from "./messages.ts";
 import type { Run } from "./sorter.ts";
 import { SharedTally } from "./tally.ts";
@@ -23,7 +24,7 @@ export type RelinkListener<Told> = {
 };
 
 /** The threads' program: that of a relink, or one that does further tasks. */
-const RELINK_WORKER = new URL("./worker.js", import.meta.url);
+const RELINK_WORKER = entryPoint("relink-worker");
 
 /** Worker threads of a relink. p-queue holds the tasks and runs as many as there are threads. */
 export class RelinkPool<Task extends { type: string } = never, Told = never> {

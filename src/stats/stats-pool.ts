@@ -5,6 +5,7 @@ import type { Temporary } from "../tree/temporary.ts";
 import { Control } from "../work/control.ts";
 import type { Failure } from "../work/messages.ts";
 import { TaskPool } from "../work/task-pool.ts";
+import { entryPoint } from "../entry-points.ts";
 import { COUNT_COLUMNS, countedUnits } from "./layout.ts";
 import type { CountRules, FromStatsWorker, Inode, ToStatsWorker } from "./messages.ts";
 
@@ -37,7 +38,7 @@ export class StatsPool extends TaskPool<ToStatsWorker, FromStatsWorker> {
     const control = Control.allocate();
     const counts = new SharedArrayBuffer(jobs * countedUnits(parts.rules.units) * COUNT_COLUMNS * 8);
     const seats = await TaskPool.seats<ToStatsWorker, FromStatsWorker>(
-      new URL("./worker.js", import.meta.url),
+      entryPoint("stats-worker"),
       jobs,
       (worker) => {
         const [namesFd, factsFd] = [

@@ -10,6 +10,7 @@ import type {
   ToWorker,
   WorkerSetup,
 } from "./messages.ts";
+import { entryPoint } from "../entry-points.ts";
 
 /** What workers tell; called on the main thread. */
 export type CrewListener = {
@@ -182,7 +183,7 @@ function restored<T extends { path: Buffer }>(message: T): T {
 }
 
 function takeSeat(): Seat {
-  const worker = new Worker(new URL("./worker.js", import.meta.url));
+  const worker = new Worker(entryPoint("verify-worker"));
   const ended = new Promise((resolve) => worker.once("exit", resolve));
   return { worker, job: undefined, ended };
 }

@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { Control, SharedCounters } from "./control.ts";
 import { RunFailure } from "./errors.ts";
 import type { EntryAction, Failure, FromWorker, LateMode, Task, ToWorker, WorkerSetup } from "./messages.ts";
+import { entryPoint } from "../entry-points.ts";
 
 /** What a pool tells its owner; called on the main thread. */
 export type PoolListener = {
@@ -47,7 +48,7 @@ export class Pool {
 
   /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
   static boot(jobs: number): Worker[] {
-    return Array.from({ length: jobs }, () => new Worker(new URL("./worker.js", import.meta.url)));
+    return Array.from({ length: jobs }, () => new Worker(entryPoint("migrate-worker")));
   }
 
   static async start(

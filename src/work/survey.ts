@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { Counters } from "../report/events.ts";
+import { entryPoint } from "../entry-points.ts";
 import { Control, SharedCounters } from "./control.ts";
 import { RunFailure } from "./errors.ts";
 import type { MigrationListener } from "./migration.ts";
@@ -46,7 +47,7 @@ export class Survey {
     listener: SurveyListenerOnMain,
   ): Promise<SurveyResult> {
     const thread: WorkerSetup = { ...setup.thread, ...this.#shared, worker: 0 };
-    const worker = new Worker(new URL("./survey-worker.js", import.meta.url));
+    const worker = new Worker(entryPoint("survey-worker"));
     return new Promise((resolve, reject) => {
       let result: SurveyResult | Error | undefined;
       worker.on("message", (message: FromSurvey) => {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { PLAN_VARIABLE, type FaultPlan, type TracedCall } from "./faults/plan.ts";
 import { repositoryRoot } from "./repository-root.ts";
 
-const runner = join(repositoryRoot, "dist/test/support/faults/run.js");
+const runner = join(repositoryRoot, "dist/faults/run.js");
 /** Nothing here takes longer, unless it hangs. */
 const hangMs = 60_000;
 

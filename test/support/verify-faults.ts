@@ -5,7 +5,7 @@ import { readTrace } from "./faulty-run.ts";
 import { PLAN_VARIABLE, type FaultPlan } from "./faults/plan.ts";
 import { repositoryRoot } from "./repository-root.ts";
 
-const runner = join(repositoryRoot, "dist/test/support/faults/run.js");
+const runner = join(repositoryRoot, "dist/faults/run.js");
 const hangMs = 30_000;
 
 /** `dedupe verify` with the plan's faults; its exit code, null when it hung. */
