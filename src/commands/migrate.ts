@@ -30,7 +30,7 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
   return summary.exitCode;
 }
 
-/** Builds and publishes every unit, then the containers' metadata, then makes it all durable. */
+/** Makes containers ready, builds and publishes every unit, then the containers' metadata, then makes it all durable. */
 async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Promise<Ending> {
   reporter.emit({ type: "plan", snapshots: countSnapshots(run.plan) });
   const stopProgress = run.reportProgress();
@@ -39,6 +39,7 @@ async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Pro
   };
   stop.addEventListener("abort", onStop);
   try {
+    run.migration.prepareContainers(run.plan.containers);
     await run.migration.run(run.pool);
     if (!stop.aborted) run.migration.finishContainers(run.plan.containers);
     if (!stop.aborted) run.recordSource();

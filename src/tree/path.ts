@@ -24,6 +24,12 @@ export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
     : { parent: path.subarray(0, slash), name: path.subarray(slash + 1) };
 }
 
+/** Whether the relative path is `above` or leads through it; all do through the empty path. */
+export function isAtOrBelow(path: Buffer, above: Buffer): boolean {
+  if (!path.subarray(0, above.length).equals(above)) return false;
+  return above.length === 0 || path.length === above.length || path[above.length] === SLASH;
+}
+
 /**
  * Opens a directory below `rootFd` one component at a time: no symlink is followed, and the path may be longer than
  * PATH_MAX. @returns a descriptor to close, or -errno.

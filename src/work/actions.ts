@@ -8,20 +8,21 @@ import type { Memory, Sys } from "../sys/sys.ts";
  * that memory stays flat (P6). A record is appended with one write; it concerns one name or one directory.
  *
  * put: the staged entry takes the name, whose inode was `oldIno` when it was looked at (0: there was no such name).
- * remove: the name goes. attributes: the directory itself gets the source's metadata.
+ * remove: the name goes. tighten: the directory grants what it does not in the source; not any more once names are put
+ * into it or below. attributes: the directory itself gets the source's metadata.
  */
 export type Action =
   | { type: "put"; unit: number; directory: Buffer; name: Buffer; serial: number; oldIno: bigint }
   | { type: "remove"; unit: number; directory: Buffer; name: Buffer; oldIno: bigint }
-  | { type: "attributes"; unit: number; directory: Buffer };
+  | { type: "tighten" | "attributes"; unit: number; directory: Buffer };
 
-const types = ["put", "remove", "attributes"] as const;
+const types = ["put", "remove", "attributes", "tighten"] as const;
 /** length, type, unit, serial, old inode, length of the directory's path, length of the name. */
 const HEADER_BYTES = 4 + 4 + 4 + 4 + 8 + 4 + 4;
 
 /** Appends with one write, so that records of several threads do not mix (O_APPEND). */
 export function appendAction(sys: Sys, fd: number, action: Action): void {
-  const name = action.type === "attributes" ? Buffer.alloc(0) : action.name;
+  const name = "name" in action ? action.name : Buffer.alloc(0);
   const sizeBytes = HEADER_BYTES + action.directory.length + name.length;
   const memory = sys.allocate(sizeBytes);
   const { bytes } = memory;
@@ -29,7 +30,7 @@ export function appendAction(sys: Sys, fd: number, action: Action): void {
   bytes.writeUInt32LE(types.indexOf(action.type), 4);
   bytes.writeUInt32LE(action.unit, 8);
   bytes.writeUInt32LE(action.type === "put" ? action.serial : 0, 12);
-  bytes.writeBigUInt64LE(action.type === "attributes" ? 0n : action.oldIno, 16);
+  bytes.writeBigUInt64LE("oldIno" in action ? action.oldIno : 0n, 16);
   bytes.writeUInt32LE(action.directory.length, 24);
   bytes.writeUInt32LE(name.length, 28);
   bytes.set(action.directory, HEADER_BYTES);
@@ -48,7 +49,7 @@ function decode(record: Buffer): Action {
   const type = types[record.readUInt32LE(4)];
   if (type === "put") return { type, unit, directory, name, serial: record.readUInt32LE(12), oldIno };
   if (type === "remove") return { type, unit, directory, name, oldIno };
-  return { type: "attributes", unit, directory };
+  return { type: type ?? "attributes", unit, directory };
 }
 
 const CHUNK_BYTES = 1 << 18;

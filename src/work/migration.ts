@@ -274,7 +274,7 @@ export class Migration {
   }
 
   #applyActions(progress: Progress): number {
-    const published = this.#publisher.actions(progress.actionsFd);
+    const published = this.#publisher.actions(progress.actionsFd, progress.mode);
     this.#kernel.sys.close(progress.actionsFd);
     this.deletedNames += published.deletedNames;
     this.heldDeletes += published.deletesHeld;
@@ -283,11 +283,25 @@ export class Migration {
     return published.changes;
   }
 
-  /** The containers' own metadata, once nothing is published into them any more; deepest first. */
+  /** Before anything is published into them. */
+  prepareContainers(containers: readonly Buffer[]): void {
+    this.#eachContainer(containers, (path) => {
+      this.#publisher.prepareContainer(path);
+    });
+  }
+
+  /** The containers' own metadata, once nothing is published into them or below any more; deepest first. */
   finishContainers(containers: readonly Buffer[]): void {
-    for (const path of [...containers].sort((a, b) => b.length - a.length)) {
+    const deepestFirst = [...containers].sort((a, b) => b.length - a.length);
+    this.#eachContainer(deepestFirst, (path) => {
+      this.#publisher.directory(path);
+    });
+  }
+
+  #eachContainer(containers: readonly Buffer[], work: (path: Buffer) => void): void {
+    for (const path of containers) {
       try {
-        this.#publisher.directory(path);
+        work(path);
       } catch (error) {
         const { code, message } = entryFailure(error, "target");
         this.#listener.failures([{ path, code, message }]);

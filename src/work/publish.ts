@@ -1,5 +1,4 @@
 import {
-  AT_EMPTY_PATH,
   AT_SYMLINK_NOFOLLOW,
   O_APPEND,
   O_CLOEXEC,
@@ -12,23 +11,25 @@ import {
 import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { AttributeSetter } from "../tree/apply.ts";
-import { readAttributes, sameAttributes, withoutXattrs, XattrCalls } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
-import { openBelow, parentAndName } from "../tree/path.ts";
+import { isAtOrBelow, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
-import { TimesBuffer } from "../tree/times.ts";
-import { asHeld, type TargetTraits } from "../tree/traits.ts";
+import type { TargetTraits } from "../tree/traits.ts";
 import { readActions, type Action } from "./actions.ts";
 import { openContainer } from "./container.ts";
-import { EntryFailure, entryFailure, fromSource, onSource, onTarget } from "./errors.ts";
-import type { Failure, LateMode } from "./messages.ts";
+import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
+import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
+import { PublishedDirectories } from "./published-directory.ts";
 import { Remover, unlockDirectory, type DeleteRules } from "./doomed.ts";
 
 export type PublishRules = DeleteRules & { delete: boolean; xattrs: boolean };
 type Roots = { sourceFd: number; targetFd: number; stagingFd: number };
+type NameAction = Action & { type: "put" | "remove" };
 export type Published = { changes: number; deletedNames: number; failures: Failure[]; deletesHeld: number };
+
+/** Directories that are remembered as finished: of two records of one that are further apart the second costs a look. */
+const FINISHED_MOST = 1024;
 
 /**
  * Gives sealed work its real names, on the main thread. Every name that something stood under is exchanged, and
@@ -37,21 +38,19 @@ export type Published = { changes: number; deletedNames: number; failures: Failu
 export class Publisher {
   readonly #kernel: Kernel;
   readonly #roots: Roots;
-  readonly #traits: TargetTraits;
   readonly #rules: PublishRules;
-  readonly #xattrs: XattrCalls;
-  readonly #setter: AttributeSetter;
   readonly #stat: Stat;
+  readonly #directories: PublishedDirectories;
   readonly #remover: Remover;
+  /** Directories that grant more than they should, and could not be changed. */
+  readonly #untightened: Buffer[] = [];
 
   constructor(kernel: Kernel, roots: Roots, traits: TargetTraits, rules: PublishRules) {
     this.#kernel = kernel;
     this.#roots = roots;
-    this.#traits = traits;
     this.#rules = rules;
-    this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
-    this.#setter = new AttributeSetter(kernel.sys, kernel.scratch, this.#xattrs, new TimesBuffer(kernel.sys));
     this.#stat = new Stat(kernel.sys);
+    this.#directories = new PublishedDirectories(kernel, roots, traits, rules);
     this.#remover = new Remover(kernel, roots.stagingFd, rules);
   }
 
@@ -63,6 +62,7 @@ export class Publisher {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
     const { parent, name } = parentAndName(path);
+    if (this.#isUntightened(parent)) throw untightened();
     const parentFd = openContainer(this.#kernel, this.#roots, parent);
     try {
       const rename = (flags: number): number =>
@@ -99,39 +99,64 @@ export class Publisher {
     }
   }
 
-  /** Carries out the actions of an update: names first, then the metadata of the directories they are in. */
-  actions(actionsFd: number): Published {
+  /** Before anything is put into a container that is there already. @throws EntryFailure, SysError */
+  prepareContainer(path: Buffer): void {
+    this.#tighten(path);
+    const fd = openBelow(this.#kernel, this.#roots.targetFd, path);
+    if (fd < 0) return;
+    this.#directories.unlock(fd);
+    this.#kernel.sys.close(fd);
+  }
+
+  /** Where it fails nothing is put into the directory or below. */
+  #tighten(path: Buffer): void {
+    try {
+      this.#directories.tighten(path);
+    } catch (error) {
+      this.#untightened.push(path);
+      throw error;
+    }
+  }
+
+  /**
+   * Carries out the actions of a unit: directories are tightened first, then come the names, then the metadata of the
+   * directories they are in (P10). Of loose names that is a container, which waits for the other units.
+   */
+  actions(actionsFd: number, mode: WalkMode): Published {
     const published: Published = { changes: 0, deletedNames: 0, failures: [], deletesHeld: 0 };
     const before = { deletedNames: this.#remover.deletedNames, held: this.#remover.held };
-    const touched = new Map<string, Buffer>();
     for (const action of readActions(this.#kernel, actionsFd)) {
+      if (action.type !== "tighten") continue;
+      this.#attempt(published, action, () => {
+        this.#tighten(action.directory);
+      });
+    }
+    for (const action of readActions(this.#kernel, actionsFd)) {
+      if (action.type === "tighten") continue;
       published.changes++;
-      if (touched.size < 1024 && action.type !== "attributes")
-        touched.set(action.directory.toString("latin1"), action.directory);
+      if (!("name" in action)) continue;
       this.#attempt(published, action, () => {
         this.#carryOut(action);
       });
-      if (touched.size >= 1024) this.#finishAll(touched, published);
     }
-    this.#finishAll(touched, published);
-    for (const action of readActions(this.#kernel, actionsFd)) {
-      if (action.type === "attributes")
-        this.#attempt(published, action, () => {
-          this.directory(action.directory);
-        });
-    }
+    if (mode !== "loose") this.#finishDirectories(actionsFd, published);
     published.deletedNames = this.#remover.deletedNames - before.deletedNames;
     published.deletesHeld = this.#remover.held - before.held;
     return published;
   }
 
-  #finishAll(touched: Map<string, Buffer>, published: Published): void {
-    for (const directory of touched.values()) {
-      this.#attempt(published, { type: "attributes", unit: 0, directory }, () => {
-        this.directory(directory);
+  /** All that an action is about: names that came and went moved the time of theirs. */
+  #finishDirectories(actionsFd: number, published: Published): void {
+    const finished = new Set<string>();
+    for (const { directory, unit } of readActions(this.#kernel, actionsFd)) {
+      const key = directory.toString("latin1");
+      if (finished.has(key)) continue;
+      if (finished.size >= FINISHED_MOST) finished.clear();
+      finished.add(key);
+      this.#attempt(published, { type: "attributes", unit, directory }, () => {
+        this.#directories.finish(directory);
       });
     }
-    touched.clear();
   }
 
   #attempt(published: Published, action: Action, work: () => void): void {
@@ -143,12 +168,15 @@ export class Publisher {
     }
   }
 
-  #carryOut(action: Action): void {
-    if (action.type === "attributes") return;
+  #carryOut(action: NameAction): void {
     const { sys } = this.#kernel;
+    if (action.type === "put" && this.#isUntightened(action.directory)) {
+      removeTree(this.#kernel, this.#roots.stagingFd, Buffer.from(stagedUpdateName(action.serial)));
+      throw untightened();
+    }
     const dirFd = onTarget(openBelow(this.#kernel, this.#roots.targetFd, action.directory), "openat");
     try {
-      if (!this.#traits.isRoot) sys.fchmod(dirFd, this.#modeOf(dirFd) | 0o700);
+      this.#directories.unlock(dirFd);
       if (action.type === "put") this.#put(dirFd, action);
       else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action) });
     } finally {
@@ -156,12 +184,11 @@ export class Publisher {
     }
   }
 
-  #modeOf(fd: number): number {
-    check(this.#kernel.sys.statx(fd, this.#kernel.scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
-    return this.#stat.mode & 0o7777;
+  #isUntightened(path: Buffer): boolean {
+    return this.#untightened.some((above) => isAtOrBelow(path, above));
   }
 
-  #put(dirFd: number, action: Action & { type: "put" }): void {
+  #put(dirFd: number, action: NameAction & { type: "put" }): void {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
     const staged = Buffer.from(stagedUpdateName(action.serial));
@@ -207,30 +234,21 @@ export class Publisher {
     return isEmpty;
   }
 
-  /** Gives a published directory the source's metadata where it differs. true: it did. @throws EntryFailure */
-  directory(path: Buffer): boolean {
-    const { sys, scratch } = this.#kernel;
-    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
-    const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
-    try {
-      onTarget(targetFd, "openat");
-      onSource(sys.statx(sourceFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
-      const read = fromSource(() => readAttributes(this.#stat, this.#xattrs, { fd: sourceFd }));
-      const wanted = asHeld(this.#rules.xattrs ? read : withoutXattrs(read), this.#traits).attributes;
-      check(sys.statx(targetFd, scratch.empty, AT_EMPTY_PATH, this.#stat.address), "statx");
-      if (sameAttributes(wanted, readAttributes(this.#stat, this.#xattrs, { fd: targetFd }))) return false;
-      this.#setter.removeOtherXattrs({ fd: targetFd }, wanted);
-      this.#setter.toDescriptor(targetFd, wanted, undefined);
-      return true;
-    } finally {
-      sys.close(sourceFd);
-      if (targetFd >= 0) sys.close(targetFd);
-    }
+  /** Gives a published directory the source's metadata where it differs. @throws EntryFailure, SysError */
+  directory(path: Buffer): void {
+    this.#directories.finish(path);
   }
 }
 
+function untightened(): EntryFailure {
+  return new EntryFailure(
+    "EACCES",
+    "its directory on the target grants more than the source's, and cannot be changed",
+  );
+}
+
 function pathOfAction(action: Action): Buffer {
-  const name = action.type === "attributes" ? Buffer.alloc(0) : action.name;
+  const name = "name" in action ? action.name : Buffer.alloc(0);
   const slash = Buffer.from(action.directory.length > 0 && name.length > 0 ? "/" : "");
   return Buffer.concat([action.directory, slash, name]);
 }

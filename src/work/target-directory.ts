@@ -1,5 +1,6 @@
 import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
+import { accessBetween } from "../tree/access.ts";
 import { procPath } from "../tree/apply.ts";
 import { readAttributes, sameAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
@@ -143,13 +144,11 @@ export class TargetDirectory {
       const { targetStat, xattrs, sys } = this.#thread;
       onTarget(this.#statTarget(frame.targetFd), "statx");
       const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });
-      if (!sameAttributes(wanted, actual)) {
-        appendAction(sys, frame.actionsFd, {
-          type: "attributes",
-          unit: frame.unit,
-          directory: pathOf(frame),
-        });
-      }
+      if (sameAttributes(wanted, actual)) return;
+      const action = { unit: frame.unit, directory: pathOf(frame) };
+      if (accessBetween(actual, wanted) !== undefined)
+        appendAction(sys, frame.actionsFd, { type: "tighten", ...action });
+      appendAction(sys, frame.actionsFd, { type: "attributes", ...action });
       return;
     }
     const { setter, traits, counters } = this.#thread;
