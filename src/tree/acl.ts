@@ -1,6 +1,6 @@
 import type { Attributes, Xattr } from "./attributes.ts";
 
-export const ACCESS_ACL = "system.posix_acl_access";
+export const ACCESS_ACL = Buffer.from("system.posix_acl_access");
 
 /** Sizes and tags of include/uapi/linux/posix_acl_xattr.h; an entry is tag 2, permissions 2, id 4. */
 const HEADER_BYTES = 4;
@@ -8,10 +8,8 @@ const ENTRY_BYTES = 8;
 const ACL_GROUP_OBJ = 0x04;
 const ACL_MASK = 0x10;
 
-const ACCESS_ACL_BYTES = Buffer.from(ACCESS_ACL);
-
 export function isAccessAcl({ name }: Xattr): boolean {
-  return name.equals(ACCESS_ACL_BYTES);
+  return name.equals(ACCESS_ACL);
 }
 
 /** Who has which access beyond the owner, the group and the others; undefined: nobody. */

@@ -67,7 +67,7 @@ export class XattrCalls {
       const name = Buffer.from(list.subarray(start, end));
       start = end + 1;
       if (!isCopied(name.toString("latin1"))) continue;
-      const value = this.#get(door, name);
+      const value = this.get(door, name);
       if (value !== undefined) found.push({ name, value });
     }
     return found.sort((a, b) => a.name.compare(b.name));
@@ -83,8 +83,8 @@ export class XattrCalls {
     return check(result, "listxattr");
   }
 
-  /** undefined: gone since it was listed, or not to be read by this user (a security module, a user.* of another's directory). */
-  #get(door: XattrDoor, name: Buffer): Buffer | undefined {
+  /** The value; undefined: not there (any more), or not to be read by this user (a security module, a user.* of another's directory). */
+  get(door: XattrDoor, name: Buffer): Buffer | undefined {
     const { address, bytes } = this.#value;
     const nameAt = this.#scratch.at(name);
     const result =
@@ -134,9 +134,9 @@ export function readAttributes(stat: Metadata, calls: XattrCalls, door: XattrDoo
   return attributes;
 }
 
-/** The same without xattrs; of an inode's stat as well. */
-export function withoutXattrs({ mode, uid, gid, mtimeNs }: Omit<Attributes, "xattrs">): Attributes {
-  return { mode: mode & ~S_IFMT, uid, gid, mtimeNs, xattrs: [] };
+/** What a stat alone tells. */
+export function plainAttributes({ mode, uid, gid, mtimeNs }: Metadata): Attributes {
+  return { mode: mode & ~S_IFMT, uid, gid, mtimeNs, xattrs: noXattrs };
 }
 
 export function sameXattrs(a: readonly Xattr[], b: readonly Xattr[]): boolean {

@@ -13,6 +13,7 @@ import { check, errno } from "../sys/errors.ts";
 import type { Scratch } from "../sys/scratch.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
+import { accessAcl, modeWithoutAcl } from "./acl.ts";
 import type { Attributes, Xattr, XattrCalls } from "./attributes.ts";
 import { TimesBuffer } from "./times.ts";
 
@@ -67,9 +68,10 @@ export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
   const uid = traits.isRoot ? wanted.uid : traits.euid;
   const mayGiveGroup = traits.isRoot || wanted.gid === traits.egid || traits.groups.includes(wanted.gid);
   const gid = mayGiveGroup ? wanted.gid : traits.egid;
+  const mode = accessAcl({ xattrs }) === undefined ? modeWithoutAcl(wanted) : wanted.mode;
   return {
     attributes: {
-      mode: heldMode(wanted, uid === wanted.uid, gid === wanted.gid),
+      mode: heldMode(mode, uid === wanted.uid, gid === wanted.gid),
       uid,
       gid,
       mtimeNs: heldTime(wanted.mtimeNs, traits),
@@ -81,7 +83,7 @@ export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
 }
 
 /** setuid and setgid must not pass to another owner: they would grant what the source did not. */
-function heldMode({ mode }: Attributes, ownerKept: boolean, groupKept: boolean): number {
+function heldMode(mode: number, ownerKept: boolean, groupKept: boolean): number {
   return mode & (ownerKept ? ~0 : ~0o4000) & (groupKept ? ~0 : ~0o2000);
 }
 

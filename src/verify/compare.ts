@@ -57,7 +57,7 @@ export const typeName = (type: number): string => typeNames.get(type) ?? `type $
 export function compareFacts(source: Facts, target: Facts, limits: Limits): Difference[] {
   return [
     ...unequal("size", source.type === S_IFREG, String(source.sizeBytes), String(target.sizeBytes)),
-    ...unequal("mode", source.type !== S_IFLNK, octal(source.mode), octal(target.mode)),
+    ...unequal("mode", isModeCompared(source, target), octal(source.mode), octal(target.mode)),
     ...unequal("owner", true, String(source.uid), String(target.uid)),
     ...unequal("group", true, String(source.gid), String(target.gid)),
     ...compareTimes(source.mtimeNs, target.mtimeNs, limits),
@@ -69,6 +69,29 @@ export function compareFacts(source: Facts, target: Facts, limits: Limits): Diff
 
 function unequal(name: DifferenceClass, isCompared: boolean, source: string, target: string): Difference[] {
   return isCompared && source !== target ? [{ class: name, source, target }] : [];
+}
+
+/** Where the ACL is lost that is said, and the group's bits may be what the group had by it: beside an ACL they are its mask. */
+function isModeCompared(source: Facts, target: Facts): boolean {
+  return source.type !== S_IFLNK && target.mode !== modeWithoutAcl(source, target);
+}
+
+const ACCESS_ACL = "system.posix_acl_access";
+/** include/uapi/linux/posix_acl_xattr.h: a header of 4 bytes, then entries of tag 2, permissions 2, id 4. */
+const ACL_HEADER_BYTES = 4;
+const ACL_ENTRY_BYTES = 8;
+const ACL_GROUP_OBJ = 0x04;
+const ACL_MASK = 0x10;
+
+/** undefined: no ACL is lost. */
+function modeWithoutAcl(source: Facts, target: Facts): number | undefined {
+  const acl = new Map(source.xattrs).get(ACCESS_ACL);
+  if (acl === undefined || new Map(target.xattrs).has(ACCESS_ACL)) return undefined;
+  const permissions = new Map<number, number>();
+  for (let at = ACL_HEADER_BYTES; at + ACL_ENTRY_BYTES <= acl.length; at += ACL_ENTRY_BYTES)
+    permissions.set(acl.charCodeAt(at), acl.charCodeAt(at + 2));
+  const group = (permissions.get(ACL_GROUP_OBJ) ?? 0) & (permissions.get(ACL_MASK) ?? 7);
+  return (source.mode & ~0o070) | (group << 3);
 }
 
 const octal = (mode: number): string => mode.toString(8).padStart(4, "0");

@@ -16,12 +16,12 @@ import { procPath } from "../tree/apply.ts";
 import {
   readAttributes,
   sameXattrs,
-  withoutXattrs,
   XattrCalls,
   type Attributes,
   type XattrDoor,
 } from "../tree/attributes.ts";
 import { asHeld, type TargetTraits } from "../tree/traits.ts";
+import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { EntryFailure, onSource, onTarget } from "./errors.ts";
 import type { WorkRules } from "./messages.ts";
 import { ContentComparer } from "./same-content.ts";

@@ -5,16 +5,11 @@ import { Stat } from "../sys/stat.ts";
 import { accessBetween } from "../tree/access.ts";
 import { ACCESS_ACL } from "../tree/acl.ts";
 import { AttributeSetter } from "../tree/apply.ts";
-import {
-  readAttributes,
-  sameAttributes,
-  withoutXattrs,
-  XattrCalls,
-  type Attributes,
-} from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, XattrCalls, type Attributes } from "../tree/attributes.ts";
 import { isGone, openBelow } from "../tree/path.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { asHeld, isAttributeRefusal, type TargetTraits } from "../tree/traits.ts";
+import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 
 type Roots = { sourceFd: number; targetFd: number };
@@ -64,7 +59,7 @@ export class PublishedDirectories {
     const { euid, egid } = this.#traits;
     if (actual.uid !== wanted.uid)
       check(sys.fchownat(targetFd, scratch.empty, euid, egid, AT_EMPTY_PATH), "fchown");
-    const removed = this.#xattrs.remove({ fd: targetFd }, Buffer.from(ACCESS_ACL));
+    const removed = this.#xattrs.remove({ fd: targetFd }, ACCESS_ACL);
     if (removed !== -errno.ENODATA && !isAttributeRefusal(removed)) check(removed, "removexattr");
   }
 

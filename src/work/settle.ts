@@ -3,9 +3,10 @@ import { errno } from "../sys/errors.ts";
 import type { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
-import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
+import { readWithoutXattrs } from "../tree/without-xattrs.ts";
 import { fromSource, onSource, targetFailed } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import { isHoleyUnlikeObject, objectLosesHoles } from "./holes.ts";
@@ -175,7 +176,7 @@ export class Settler {
 
   #openAttributes(fd: number, stat: Stat): Attributes {
     const { xattrs, rules } = this.#thread;
-    return fromSource(() => (rules.xattrs ? readAttributes(stat, xattrs, { fd }) : withoutXattrs(stat)));
+    return fromSource(() => (rules.xattrs ? readAttributes : readWithoutXattrs)(stat, xattrs, { fd }));
   }
 
   /** Small and dense: one read. Else: hashed while it is copied, unless the store seems to have it already. */

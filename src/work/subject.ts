@@ -1,8 +1,9 @@
 import { blake3, type InodeKey, type SourceState } from "../../store/store.ts";
-import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
+import { plainAttributes, readAttributes, type Attributes } from "../tree/attributes.ts";
 import { procPath } from "../tree/apply.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld, type Held } from "../tree/traits.ts";
+import { readWithoutXattrs, withoutXattrs } from "../tree/without-xattrs.ts";
 import { fromSource } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
 import type { Thread } from "./thread.ts";
@@ -87,8 +88,7 @@ export function attributesByName(
   which: "all" | "skip xattrs",
 ): Attributes {
   const { stat, xattrs, rules } = thread;
-  if (which === "all" && rules.xattrs) {
-    return fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) }));
-  }
-  return withoutXattrs(stat);
+  if (which === "skip xattrs") return plainAttributes(stat);
+  const read = rules.xattrs ? readAttributes : readWithoutXattrs;
+  return fromSource(() => read(stat, xattrs, { path: procPath(frame.sourceFd, entry.name) }));
 }

@@ -1,8 +1,9 @@
 import { AT_SYMLINK_NOFOLLOW, S_IFBLK, S_IFCHR, S_IFLNK } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { readAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
+import { readWithoutXattrs } from "../tree/without-xattrs.ts";
 import { LARGE_BYTES, SMALL_BYTES, blake3 } from "../../store/store.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 import type { Entry, Frame } from "./frame.ts";
@@ -103,9 +104,8 @@ export class SurveySettler {
       let lastDigest: Buffer | undefined;
       for (let reading = 0; reading < READINGS; reading++) {
         if (!openStat.isRegular || openStat.ino !== subject.state.ino) throw unstable();
-        const attributes = rules.xattrs
-          ? fromSource(() => readAttributes(openStat, xattrs, { fd }))
-          : withoutXattrs(openStat);
+        const attributesOf = rules.xattrs ? readAttributes : readWithoutXattrs;
+        const attributes = fromSource(() => attributesOf(openStat, xattrs, { fd }));
         const held = heldOf(thread, attributes).attributes;
         const read = before.sizeBytes === 0 ? undefined : fromSource(() => this.#read(fd, before));
         const after = statOpen(thread, fd, stat);

@@ -1,8 +1,9 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { metadataOf, readAttributes, sameAttributes, withoutXattrs } from "../tree/attributes.ts";
+import { metadataOf, readAttributes, sameAttributes } from "../tree/attributes.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing } from "../tree/listing.ts";
+import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 import { pathOf, type Entry, type Frame } from "./frame.ts";

@@ -2,9 +2,10 @@ import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.
 import { errno } from "../sys/errors.ts";
 import { accessBetween } from "../tree/access.ts";
 import { procPath } from "../tree/apply.ts";
-import { readAttributes, sameAttributes, withoutXattrs, type Attributes } from "../tree/attributes.ts";
+import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { asHeld } from "../tree/traits.ts";
+import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
 import { unlockDirectory } from "./doomed.ts";
