@@ -2,16 +2,16 @@ import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { blake3, type Store } from "../../store/store.ts";
-import { openBelow, parentAndName } from "../tree/path.ts";
+import type { Store } from "../../store/store.ts";
+import { isGone, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Listing } from "../tree/listing.ts";
-import { openContainer } from "./container.ts";
 import { entryFailure, onSource, RunFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
+import { emptyName, stagedName } from "./staged-name.ts";
 
 /** Longest time between seals, and least while a finished unit waits to be published. */
 const SEAL_MOST_MS = 10_000;
@@ -39,11 +39,6 @@ type Progress = {
   lateModes: LateMode[];
   rootDevice: number;
 };
-
-/** Where a unit is staged: the same in the next run, so that what was built is found again. */
-export function stagedName(path: Buffer): Buffer {
-  return Buffer.from(`s${blake3(path).toString("hex", 0, 16)}`);
-}
 
 /**
  * Drives the units of a plan through the pool, and publishes those that are complete each time a batch is sealed.
@@ -141,12 +136,23 @@ export class Migration {
     }
   }
 
+  /**
+   * A container that is not there yet is compared with an empty directory: it is made after the seal, as it may take
+   * the place of a file (P2).
+   */
   #looseTask(unit: number, path: Buffer): Task {
     const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
+    const published = openBelow(this.#kernel, this.#roots.targetFd, path);
+    const staged = isGone(published) ? emptyName(path) : Buffer.alloc(0);
+    const targetFd = isGone(published) ? this.#makeEmpty(staged) : check(published, "openat", path);
+    return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged });
+  }
+
+  #makeEmpty(staged: Buffer): number {
+    const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#store.directories;
-    const { targetFd: rootFd } = this.#roots;
-    const targetFd = openContainer(this.#kernel, { targetFd: rootFd, stagingFd }, path);
-    return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged: Buffer.alloc(0) });
+    check(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat", staged);
+    return check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
   }
 
   /** Published already: compare. Begun by an earlier run: go on. Else begin. */
@@ -256,6 +262,8 @@ export class Migration {
     if (progress === undefined) return;
     let changes = 0;
     try {
+      if (progress.mode === "loose" && progress.staged.length > 0)
+        this.#publisher.container(progress.staged, path);
       if (progress.actionsFd >= 0) changes = this.#applyActions(progress);
       else this.#publisher.snapshot(progress.staged, path);
     } catch (error) {

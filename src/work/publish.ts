@@ -87,6 +87,12 @@ export class Publisher {
     }
   }
 
+  /** Makes a container that was not there; `staged` stood for it. @throws EntryFailure, SysError */
+  container(staged: Buffer, path: Buffer): void {
+    this.#kernel.sys.close(openContainer(this.#kernel, this.#roots, path));
+    removeTree(this.#kernel, this.#roots.stagingFd, staged);
+  }
+
   /** Sets modes that would have locked this user out while the tree was built. */
   lateModes(modes: readonly LateMode[]): void {
     const { sys } = this.#kernel;
