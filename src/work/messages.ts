@@ -69,13 +69,19 @@ export type EntryAction = "directory" | "copied" | "linked" | "merged" | "made" 
 /** Directories whose mode would have locked this user out: set after publishing. */
 export type LateMode = { path: Buffer; mode: number };
 
+/**
+ * stopped: cut short. withheld: through, but what an earlier run staged is still there and was not compared: the unit
+ * must not be published with it (P2).
+ */
+export type TaskOutcome = "done" | "withheld" | "stopped";
+
 export type FromWorker =
   | { type: "ready" }
   | { type: "given"; task: Task }
   | { type: "entries"; entries: { path: Buffer; action: EntryAction }[] }
   | { type: "failures"; unit: number; failures: Failure[] }
   | { type: "late-modes"; unit: number; modes: LateMode[] }
-  | { type: "done"; unit: number; outcome: "done" | "stopped"; names: number }
+  | { type: "done"; unit: number; outcome: TaskOutcome; names: number }
   | { type: "fatal"; code: string; message: string };
 
 export type ToWorker = { type: "setup"; setup: WorkerSetup } | Task | { type: "close" };

@@ -8,7 +8,7 @@ import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { Listing } from "../tree/listing.ts";
 import { entryFailure, onSource, RunFailure } from "./errors.ts";
-import type { Failure, LateMode, Task, WalkMode } from "./messages.ts";
+import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
 import { emptyName, stagedName } from "./staged-name.ts";
@@ -216,10 +216,12 @@ export class Migration {
     this.#progress.get(unit)?.lateModes.push(...modes);
   }
 
-  unitDone(unit: number, outcome: "done" | "stopped", names: number): void {
+  unitDone(unit: number, outcome: TaskOutcome, names: number): void {
     const progress = this.#progress.get(unit);
     if (progress === undefined) return;
     progress.names = names;
+    if (outcome === "withheld")
+      this.#listener.unit({ unit, state: "incomplete", names, failures: progress.failures });
     if (outcome === "done") this.#complete.push(unit);
     else if (progress.actionsFd >= 0) this.#kernel.sys.close(progress.actionsFd);
     this.#sealWhenDue();

@@ -3,7 +3,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { Control, SharedCounters } from "./control.ts";
 import { RunFailure } from "./errors.ts";
-import type { EntryAction, Failure, FromWorker, LateMode, Task, ToWorker, WorkerSetup } from "./messages.ts";
+import type {
+  EntryAction,
+  Failure,
+  FromWorker,
+  LateMode,
+  Task,
+  TaskOutcome,
+  ToWorker,
+  WorkerSetup,
+} from "./messages.ts";
 import { entryPoint } from "../entry-points.ts";
 
 /** What a pool tells its owner; called on the main thread. */
@@ -11,8 +20,8 @@ export type PoolListener = {
   entries(entries: { path: Buffer; action: EntryAction }[]): void;
   failures(unit: number, failures: Failure[]): void;
   lateModes(unit: number, modes: LateMode[]): void;
-  /** All tasks of the unit are through; "stopped" when one was cut short. */
-  unitDone(unit: number, outcome: "done" | "stopped", names: number): void;
+  /** All tasks of the unit are through; the outcome is the worst of theirs. */
+  unitDone(unit: number, outcome: TaskOutcome, names: number): void;
 };
 
 /** How often an idle thread is looked at, and how long one may stay idle: a large file may keep the others busy. */
@@ -39,7 +48,7 @@ export class Pool {
   readonly #seats: Seat[];
   readonly #idle: Seat[];
   readonly #listener: PoolListener;
-  readonly #open = new Map<number, { tasks: number; outcome: "done" | "stopped"; names: number }>();
+  readonly #open = new Map<number, { tasks: number; outcome: TaskOutcome; names: number }>();
   #failure: Error | undefined;
   /** The unit done last brought few new inodes. */
   #isQuiet = false;
@@ -156,12 +165,12 @@ export class Pool {
     });
   }
 
-  #settle(number: number, outcome: "done" | "stopped", names: number): void {
+  #settle(number: number, outcome: TaskOutcome, names: number): void {
     const unit = this.#open.get(number);
     if (unit === undefined) return;
     unit.tasks--;
     unit.names += names;
-    if (outcome === "stopped") unit.outcome = "stopped";
+    if (unit.outcome === "done" || outcome === "stopped") unit.outcome = outcome;
     if (unit.tasks > 0) return;
     this.#open.delete(number);
     this.#isQuiet = (this.control.ingests - this.#ingestsAtDone) * QUIET_SHARE <= unit.names;

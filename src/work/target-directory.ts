@@ -24,10 +24,20 @@ const LOST_AND_FOUND = Buffer.from("lost+found");
 export class TargetDirectory {
   readonly #thread: Thread;
   readonly #placer: Placer;
+  #hasUncompared = false;
 
   constructor(thread: Thread, placer: Placer) {
     this.#thread = thread;
     this.#placer = placer;
+  }
+
+  begin(): void {
+    this.#hasUncompared = false;
+  }
+
+  /** Since `begin` something could not be removed that an earlier run staged and this one could not compare. */
+  get hasUncompared(): boolean {
+    return this.#hasUncompared;
   }
 
   /** An earlier run began this directory: what it may have set must not get in the way of making entries. */
@@ -43,7 +53,7 @@ export class TargetDirectory {
       this.#thread.attempt(frame, name, () => {
         let made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);
         if (made === -errno.EEXIST && !this.#isTargetDirectory(frame, name)) {
-          this.#placer.clear(frame, name);
+          this.#clear(frame, name);
           made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);
         }
         if (made !== -errno.EEXIST) onTarget(made, "mkdirat");
@@ -51,6 +61,15 @@ export class TargetDirectory {
         this.#thread.tell(frame, name, "directory");
       }),
     );
+  }
+
+  #clear(frame: Frame, name: Buffer): void {
+    try {
+      this.#placer.clear(frame, name);
+    } catch (error) {
+      this.#hasUncompared = true;
+      throw error;
+    }
   }
 
   #isTargetDirectory(frame: Frame, name: Buffer): boolean {
@@ -62,25 +81,28 @@ export class TargetDirectory {
   /** Removes a staged name that cannot be compared with the source: an earlier run may have left it unfinished. */
   clear(frame: Frame, name: Buffer): void {
     this.#thread.attempt(frame, name, () => {
-      this.#placer.clear(frame, name);
+      this.#clear(frame, name);
     });
   }
 
   clearAll(frame: Frame): void {
-    this.#thread.attempt(frame, undefined, () => {
-      this.#eachTargetName(frame, (name) => {
-        this.#placer.clear(frame, name);
-      });
+    this.#eachStaged(frame, (name) => {
+      this.#clear(frame, name);
     });
   }
 
   /** What an earlier, unfinished run staged and the source does not have (any more). */
   removeStale(frame: Frame): void {
-    this.#thread.attempt(frame, undefined, () => {
-      this.#eachTargetName(frame, (name) => {
-        if (!this.#isInSource(frame, name)) this.#placer.clear(frame, name);
-      });
+    this.#eachStaged(frame, (name) => {
+      if (!this.#isInSource(frame, name)) this.#clear(frame, name);
     });
+  }
+
+  #eachStaged(frame: Frame, visit: (name: Buffer) => void): void {
+    const isListed = this.#thread.attempt(frame, undefined, () => {
+      this.#eachTargetName(frame, visit);
+    });
+    if (!isListed) this.#hasUncompared = true;
   }
 
   planRemovals(frame: Frame): void {
@@ -184,7 +206,7 @@ export class TargetDirectory {
     if (this.#placer.isPublished(frame)) return;
     const { sys, scratch } = this.#thread;
     if (frame.mode === "refill") {
-      this.#placer.clear(frame, name);
+      this.#clear(frame, name);
       onTarget(sys.mkdirat(frame.targetFd, scratch.at(name), 0o700), "mkdirat");
     } else onTarget(sys.fchmodat(frame.targetFd, scratch.at(name), 0o700), "fchmodat");
   }

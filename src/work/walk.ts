@@ -6,7 +6,7 @@ import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { EntryFailure, onSource, onTarget } from "./errors.ts";
 import { pathOf, type Entry, type Frame } from "./frame.ts";
-import type { Task } from "./messages.ts";
+import type { Task, TaskOutcome } from "./messages.ts";
 import { Settler } from "./settle.ts";
 import { openSource, statOpen } from "./source-file.ts";
 import { TargetDirectory } from "./target-directory.ts";
@@ -37,9 +37,10 @@ export class Walker {
   }
 
   /** @throws RunFailure, Stopped: the task is not complete then. */
-  run(task: Task): void {
+  run(task: Task): TaskOutcome {
     const stack: Frame[] = [];
     this.names = 0;
+    this.#target.begin();
     this.#pending = [];
     try {
       stack.push(this.#firstFrame(task));
@@ -48,6 +49,7 @@ export class Walker {
       this.#thread.session.flushRecords();
       for (const frame of stack) this.#close(frame);
     }
+    return this.#target.hasUncompared ? "withheld" : "done";
   }
 
   #firstFrame(task: Task): Frame {

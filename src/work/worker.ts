@@ -27,9 +27,9 @@ async function setUp(setup: WorkerSetup): Promise<void> {
 function work(task: Task): void {
   if (thread === undefined || walker === undefined) throw new Error("a task before the setup");
   try {
-    walker.run({ ...task, path: Buffer.from(task.path) });
+    const outcome = walker.run({ ...task, path: Buffer.from(task.path) });
     thread.flush(task.unit);
-    send({ type: "done", unit: task.unit, outcome: "done", names: walker.names });
+    send({ type: "done", unit: task.unit, outcome, names: walker.names });
   } catch (error) {
     if (error instanceof EntryFailure) thread.counters.failures++;
     thread.flush(task.unit);
@@ -41,12 +41,12 @@ function work(task: Task): void {
 }
 
 /**
- * The task's own directory cannot be entered, or not be left as it should: what is below it is listed with it. What an
- * earlier run left there is not compared then, and the unit must not be published with it (P2).
+ * The task's own directory cannot be entered, or not be left as it should: what is below it is listed with it, and what
+ * an earlier run left there is not compared.
  */
 function giveUp({ unit, path, mode }: Task, { code, message }: EntryFailure): void {
   send({ type: "failures", unit, failures: [{ path, code, message }] });
-  const outcome = mode === "refill" ? "stopped" : "done";
+  const outcome = mode === "refill" ? "withheld" : "done";
   send({ type: "done", unit, outcome, names: walker?.names ?? 0 });
 }
 
