@@ -1,3 +1,4 @@
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { blake3, type InodeKey, type SourceState } from "../../store/store.ts";
 import { plainAttributes, readAttributes, type Attributes } from "../tree/attributes.ts";
 import { procPath } from "../tree/apply.ts";
@@ -79,6 +80,18 @@ export function heldOf(thread: Thread, attributes: Attributes): Held {
   if (held.lostOwner) thread.counters.lostOwners++;
   thread.counters.lostXattrs += held.lostXattrs;
   return held;
+}
+
+/** As `heldOf`, of a directory that cannot be opened; undefined where it is none any more. */
+export function heldOfUnreadable(thread: Thread, sourceFd: number, name: Buffer): Attributes | undefined {
+  const { sys, scratch, stat, xattrs, rules } = thread;
+  if (sys.statx(sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 || !stat.isDirectory)
+    return undefined;
+  const read = rules.xattrs ? readAttributes : readWithoutXattrs;
+  return heldOf(
+    thread,
+    fromSource(() => read(stat, xattrs, { path: procPath(sourceFd, name) })),
+  ).attributes;
 }
 
 /** The attributes of a subject that is not opened. */

@@ -5,11 +5,11 @@ import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing } from "../tree/listing.ts";
 import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
-import { fromSource, onSource, onTarget } from "./errors.ts";
+import { EntryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import { pathOf, type Entry, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { openSource, statOpen } from "./source-file.ts";
-import { heldOf } from "./subject.ts";
+import { heldOf, heldOfUnreadable } from "./subject.ts";
 import type { SurveyContext } from "./survey-context.ts";
 import { SurveySettler } from "./survey-settle.ts";
 
@@ -215,7 +215,7 @@ export class SurveyWalker {
     let sourceFd = -1;
     let child: Frame | undefined;
     thread.attempt(frame, name, () => {
-      sourceFd = openSource(thread, frame.sourceFd, name, sys.O_DIRECTORY);
+      sourceFd = this.#openSourceDirectory(frame, name);
       const target = this.#openTarget(frame, name);
       const { unit } = frame;
       const opened = { parent: frame, name, unit, sourceFd, actionsFd: -1, ...target };
@@ -224,6 +224,18 @@ export class SurveyWalker {
     });
     if (child === undefined && sourceFd >= 0) sys.close(sourceFd);
     return child;
+  }
+
+  /** One that cannot be read is made all the same, with the metadata that its name tells. */
+  #openSourceDirectory(frame: Frame, name: Buffer): number {
+    const { thread } = this.#context;
+    try {
+      return openSource(thread, frame.sourceFd, name, thread.sys.O_DIRECTORY);
+    } catch (error) {
+      if (error instanceof EntryFailure && frame.mode !== "update")
+        heldOfUnreadable(thread, frame.sourceFd, name);
+      throw error;
+    }
   }
 
   #stayOutside(child: Frame): void {

@@ -1,11 +1,8 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, S_IFDIR } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { accessBetween } from "../tree/access.ts";
-import { procPath } from "../tree/apply.ts";
 import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
-import { asHeld } from "../tree/traits.ts";
-import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
 import { unlockDirectory } from "./doomed.ts";
@@ -13,6 +10,7 @@ import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { stagedUpdateName, type Placer } from "./place.ts";
+import { heldOf, heldOfUnreadable } from "./subject.ts";
 import type { Thread } from "./thread.ts";
 
 /** What most directories have, so that most need no chmod; staged ones lie where no one else can reach. */
@@ -190,12 +188,9 @@ export class TargetDirectory {
   }
 
   #sourceAttributes({ sourceFd, metadata }: Frame): Attributes {
-    const { xattrs, rules, traits, counters } = this.#thread;
+    const { xattrs } = this.#thread;
     const read = fromSource(() => readAttributes(metadata, xattrs, { fd: sourceFd }));
-    const held = asHeld(rules.xattrs ? read : withoutXattrs(read), traits);
-    if (held.lostOwner) counters.lostOwners++;
-    counters.lostXattrs += held.lostXattrs;
-    return held.attributes;
+    return heldOf(this.#thread, read).attributes;
   }
 
   /**
@@ -213,18 +208,10 @@ export class TargetDirectory {
 
   /** A directory that cannot be read is made, empty, with the metadata that its name tells. */
   dressUnreadable(frame: Frame, name: Buffer): void {
-    const { sys, scratch, stat, xattrs, setter, traits } = this.#thread;
+    const { setter, counters } = this.#thread;
     this.shut(frame, name);
-    if (
-      sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0 ||
-      !stat.isDirectory
-    )
-      return;
-    const wanted = asHeld(
-      fromSource(() => readAttributes(stat, xattrs, { path: procPath(frame.sourceFd, name) })),
-      traits,
-    ).attributes;
-    setter.toName(frame.targetFd, name, stat.type, wanted);
+    const wanted = heldOfUnreadable(this.#thread, frame.sourceFd, name);
+    if (wanted !== undefined) counters.lostXattrs += setter.toName(frame.targetFd, name, S_IFDIR, wanted);
   }
 
   /** A directory that shut its owner out, and may not do so in the source any more; `finish` gives it its mode. */

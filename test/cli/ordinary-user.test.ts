@@ -174,6 +174,19 @@ describe.skipIf(!root)("an ordinary user", () => {
     expectUnchanged();
   });
 
+  it("counts what a directory that it may not enter loses, and foresees it", () => {
+    makeOwn({ "daily.0/locked": directory({ mode: 0o700, xattrs: { "user.x": "1" } }) });
+    for (const [options, lostXattrs] of [
+      [[], 1],
+      [["--no-xattrs"], 0],
+    ] as const) {
+      rmSync(join(target, "daily.0"), { recursive: true, force: true });
+      const lost = { lostOwners: 1, lostXattrs };
+      expect(asUser("--dry-run", ...options)).toMatchObject({ code: 3, summary: lost });
+      expect(asUser(...options)).toMatchObject({ code: 3, summary: lost });
+    }
+  });
+
   it("lists a snapshot that it may not enter", () => {
     makeOwn({ "daily.0/a": file("a", user), "daily.1/b": file("b", user), "daily.2/c": file("c", user) });
     chmodSync(join(source, "daily.1"), 0);

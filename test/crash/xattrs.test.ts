@@ -6,7 +6,7 @@ import { makeWorkplace, migrateJson, type Workplace } from "../support/dedupe.ts
 import { migrate } from "../support/faulty-run.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
 import { compareTrees } from "../support/oracle.ts";
-import { directory, file, makeTree } from "../support/tree.ts";
+import { directory, file, makeTree, readTree } from "../support/tree.ts";
 import { verifyFaulty } from "../support/verify-faults.ts";
 
 let place: Workplace;
@@ -56,6 +56,24 @@ describe.skipIf(!requireFilesystem("ext4"))("xattrs of the source that may not b
     expect(statSync(join(target, "daily.0/secret")).mode & 0o777).toBe(0o700);
     expect(migrateJson([source, target]).code).toBe(0);
     expect(compareTrees(source, target)).toEqual([]);
+  });
+
+  it.each([
+    { what: "kept", args: [], kept: { "user.z": "3" }, lostXattrs: 0, refusal: undefined },
+    { what: "refused", args: [], kept: {}, lostXattrs: 1, refusal: constants.errno.EOPNOTSUPP },
+    { what: "not wanted", args: ["--no-xattrs"], kept: {}, lostXattrs: 0, refusal: undefined },
+  ])("of a directory that cannot be opened are treated as any others: $what", async (expected) => {
+    const { args, kept, lostXattrs, refusal } = expected;
+    rmSync(source, { recursive: true });
+    makeTree(source, { "daily.0/locked": directory({ xattrs: { "user.z": "3" } }) });
+    const fail = (errno: number) => ({ type: "fail", errno }) as const;
+    const rules = [
+      { calls: ["openat"], path: "locked", times: 99, action: fail(constants.errno.EACCES) },
+      ...(refusal === undefined ? [] : [{ calls: ["lsetxattr"], path: "/locked", action: fail(refusal) }]),
+    ];
+    const run = await migrate(source, target, { plan: { rules }, args: ["-j1", ...args] });
+    expect(run).toMatchObject({ code: 3, summary: { failures: 1, lostXattrs } });
+    expect(readTree(target)).toEqual({ "daily.0/locked": directory({ xattrs: kept }) });
   });
 
   it("are a failure of verify, which knows nothing of them", async () => {
