@@ -4,11 +4,13 @@ import type { Unit } from "../tree/snapshots.ts";
 import type { Store } from "../../store/store.ts";
 import type { Failure } from "../work/messages.ts";
 import type { BatchView } from "./batch-memory.ts";
-import type { RelinkRules, StockFiles } from "./messages.ts";
+import type { RelinkRules, StockFiles, ToRelinkWorker } from "./messages.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 
 /** Threads that can do what a relink asks for. */
-type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect" | "tellAll">;
+type StockPool = Pick<RelinkPool, "control" | "jobs" | "run" | "collect"> & {
+  tellAll(message: ToRelinkWorker): Promise<unknown>;
+};
 
 /** What a relink is made of, and whom it tells. */
 export type RelinkingParts = {

@@ -1,11 +1,11 @@
+import { entryPoint } from "../entry-points.ts";
 import { openScratch } from "../relink/record-file.ts";
 import type { Run } from "../relink/sorter.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Temporary } from "../tree/temporary.ts";
 import { Control } from "../work/control.ts";
 import type { Failure } from "../work/messages.ts";
-import { TaskPool } from "../work/task-pool.ts";
-import { entryPoint } from "../entry-points.ts";
+import { TaskPool, type FromThread, type Seat } from "../work/task-pool.ts";
 import { COUNT_COLUMNS, countedUnits } from "./layout.ts";
 import type { CountRules, FromStatsWorker, Inode, ToStatsWorker } from "./messages.ts";
 
@@ -23,6 +23,8 @@ export type StatsPoolParts = {
   temporary: Temporary;
 };
 
+type StatsSeat = Seat<FromStatsWorker | FromThread<ToStatsWorker>>;
+
 type Found = (inode: Inode, path: Buffer) => void;
 
 /** Worker threads that read a tree. */
@@ -37,27 +39,31 @@ export class StatsPool extends TaskPool<ToStatsWorker, FromStatsWorker> {
     const { jobs, temporary, ...setup } = parts;
     const control = Control.allocate();
     const counts = new SharedArrayBuffer(jobs * countedUnits(parts.rules.units) * COUNT_COLUMNS * 8);
-    const seats = await TaskPool.seats<ToStatsWorker, FromStatsWorker>(
-      entryPoint("stats-worker"),
-      jobs,
+    const seats: StatsSeat[] = await TaskPool.seats(
+      TaskPool.threads(entryPoint("stats-worker"), jobs),
       (worker) => {
         const [namesFd, factsFd] = [
           openScratch(writer, temporary.fd, "names"),
           openScratch(writer, temporary.fd, "facts"),
         ];
-        return { type: "setup", setup: { ...setup, worker, control, counts, namesFd, factsFd } };
+        const whole = { ...setup, worker, control, counts, namesFd, factsFd };
+        return { type: "setup", setup: whole } satisfies ToStatsWorker;
       },
     );
     return new StatsPool(seats, control, { listener, counts, units: parts.rules.units });
   }
 
   private constructor(
-    seats: Awaited<ReturnType<typeof TaskPool.seats<ToStatsWorker, FromStatsWorker>>>,
+    seats: StatsSeat[],
     control: SharedArrayBuffer,
     parts: { listener: StatsListener; counts: SharedArrayBuffer; units: number },
   ) {
     const hears: { found: Found } = { found: () => undefined };
-    super(seats, control, { failures: parts.listener.failures, told: (message) => tell(message) });
+    super(seats, {
+      control,
+      listener: { failures: parts.listener.failures, told: (message) => tell(message) },
+      messageOf: (task) => task,
+    });
     this.counts = new Float64Array(parts.counts);
     this.#units = parts.units;
     this.#hears = hears;

@@ -13,7 +13,8 @@ export type FromThread<Task> =
   | { type: "stopped" }
   | { type: "fatal"; code: string; message: string };
 
-type Seat<From> = {
+/** A thread that was set up. */
+export type Seat<From> = {
   worker: Worker;
   answer: ((message: From) => void) | undefined;
   ended: Promise<unknown>;
@@ -27,27 +28,37 @@ export type PoolListener<From> = {
 
 const CLOSE_MOST_MS = 5000;
 
+type Parts<To, From, Task> = {
+  control: SharedArrayBuffer;
+  listener: PoolListener<From>;
+  /** What a thread is told to do a task. */
+  messageOf: (task: Task) => To;
+};
+
 /**
  * Worker threads that answer each message with one other. p-queue holds the tasks and runs as many as there are
  * threads.
  */
-export class TaskPool<To extends object, From extends { type: string }> {
+export class TaskPool<To extends object, From extends { type: string }, Task = To> {
   readonly control: Control;
-  readonly #seats: Seat<From | FromThread<To>>[];
-  readonly #idle: Seat<From | FromThread<To>>[];
+  readonly #seats: Seat<From | FromThread<Task>>[];
+  readonly #idle: Seat<From | FromThread<Task>>[];
   readonly #queue: PQueue;
-  readonly #listener: PoolListener<From>;
+  readonly #parts: Parts<To, From, Task>;
   #failure: Error | undefined;
 
-  /** Threads of the module at `url`, each told `setupOf` first. */
-  protected static async seats<To extends object, From extends { type: string }>(
-    url: URL,
-    jobs: number,
-    setupOf: (worker: number) => To,
-  ): Promise<Seat<From | FromThread<To>>[]> {
+  /** Threads that begin to load the program at `url`. */
+  protected static threads(url: URL, jobs: number): Worker[] {
+    return Array.from({ length: jobs }, () => new Worker(url));
+  }
+
+  /** Tells each thread `setupOf` first, and waits for its answer. */
+  protected static async seats<From>(
+    workers: readonly Worker[],
+    setupOf: (worker: number) => object,
+  ): Promise<Seat<From>[]> {
     return Promise.all(
-      Array.from({ length: jobs }, async (_, number) => {
-        const worker = new Worker(url);
+      workers.map(async (worker, number) => {
         const ended = new Promise((resolve) => worker.once("exit", resolve));
         await new Promise<void>((resolve, reject) => {
           worker.once("message", () => {
@@ -61,15 +72,11 @@ export class TaskPool<To extends object, From extends { type: string }> {
     );
   }
 
-  protected constructor(
-    seats: Seat<From | FromThread<To>>[],
-    control: SharedArrayBuffer,
-    listener: PoolListener<From>,
-  ) {
+  protected constructor(seats: Seat<From | FromThread<Task>>[], parts: Parts<To, From, Task>) {
     this.#seats = seats;
     this.#idle = [...seats];
-    this.control = new Control(control);
-    this.#listener = listener;
+    this.#parts = parts;
+    this.control = new Control(parts.control);
     this.#queue = new PQueue({ concurrency: seats.length });
     for (const seat of seats) this.#listen(seat);
   }
@@ -78,8 +85,8 @@ export class TaskPool<To extends object, From extends { type: string }> {
     return this.#seats.length;
   }
 
-  #listen(seat: Seat<From | FromThread<To>>): void {
-    seat.worker.on("message", (message: From | FromThread<To>) => {
+  #listen(seat: Seat<From | FromThread<Task>>): void {
+    seat.worker.on("message", (message: From | FromThread<Task>) => {
       this.#receive(seat, message);
     });
     seat.worker.on("error", (error: Error) => {
@@ -88,14 +95,15 @@ export class TaskPool<To extends object, From extends { type: string }> {
     });
   }
 
-  #receive(seat: Seat<From | FromThread<To>>, message: From | FromThread<To>): void {
-    const general = message as FromThread<To>;
+  #receive(seat: Seat<From | FromThread<Task>>, message: From | FromThread<Task>): void {
+    const general = message as FromThread<Task>;
     if (general.type === "given") this.#add(general.task);
     else if (general.type === "failures")
-      this.#listener.failures(
+      // A Buffer that crossed threads is a Uint8Array.
+      this.#parts.listener.failures(
         general.failures.map((failure) => ({ ...failure, path: Buffer.from(failure.path) })),
       );
-    else if (this.#listener.told?.(message as From) !== true) seat.answer?.(message);
+    else if (this.#parts.listener.told?.(message as From) !== true) seat.answer?.(message);
   }
 
   #fail(error: Error): void {
@@ -107,7 +115,7 @@ export class TaskPool<To extends object, From extends { type: string }> {
    * Does the tasks, and those that threads give away meanwhile. @returns false: cut short by a stop.
    * @throws what made a thread give up: RunFailure, or a bug
    */
-  async run(tasks: Iterable<To>): Promise<boolean> {
+  async run(tasks: Iterable<Task>): Promise<boolean> {
     for (const task of tasks) {
       if (this.control.isStopped) break;
       await this.#queue.onSizeLessThan(this.#seats.length * 2);
@@ -118,7 +126,7 @@ export class TaskPool<To extends object, From extends { type: string }> {
     return !this.control.isStopped;
   }
 
-  #add(task: To): void {
+  #add(task: Task): void {
     void this.#queue.add(() => this.#work(task));
     this.#updateWishes();
   }
@@ -127,12 +135,12 @@ export class TaskPool<To extends object, From extends { type: string }> {
     this.control.setWanted(Math.max(0, this.#seats.length - this.#queue.pending - this.#queue.size));
   }
 
-  async #work(task: To): Promise<void> {
+  async #work(task: Task): Promise<void> {
     const seat = this.#idle.pop();
     if (seat === undefined) throw new Error("a task without a thread");
     this.#updateWishes();
     if (!this.control.isStopped) {
-      const message = (await this.#ask(seat, task)) as FromThread<To>;
+      const message = (await this.#ask(seat, this.#parts.messageOf(task))) as FromThread<Task>;
       if (message.type === "fatal") this.#fail(new RunFailure(message.code, message.message));
     }
     this.#idle.push(seat);
@@ -141,8 +149,8 @@ export class TaskPool<To extends object, From extends { type: string }> {
     });
   }
 
-  async #ask(seat: Seat<From | FromThread<To>>, message: To): Promise<From | FromThread<To>> {
-    const answer = await new Promise<From | FromThread<To>>((resolve) => {
+  async #ask(seat: Seat<From | FromThread<Task>>, message: To): Promise<From | FromThread<Task>> {
+    const answer = await new Promise<From | FromThread<Task>>((resolve) => {
       seat.answer = resolve;
       seat.worker.postMessage(message);
     });
@@ -151,7 +159,7 @@ export class TaskPool<To extends object, From extends { type: string }> {
   }
 
   /** Something for every thread, none of which has a task. @returns what they answer */
-  async tellAll(message: To): Promise<(From | FromThread<To>)[]> {
+  async tellAll(message: To): Promise<(From | FromThread<Task>)[]> {
     return Promise.all(this.#seats.map((seat) => this.#ask(seat, message)));
   }
 
