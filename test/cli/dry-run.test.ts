@@ -6,7 +6,6 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -15,16 +14,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import type { Summary } from "../../src/report/events.ts";
-import {
-  dedupeScript,
-  makeWorkplace,
-  migrateJson,
-  type JsonEvent,
-  type Workplace,
-} from "../support/dedupe.ts";
+import { dedupeScript, migrateJson, type JsonEvent } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem, type FilesystemType } from "../support/filesystem.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { makeHostileTree } from "../support/hostile.ts";
 import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
 import { requirement } from "../support/skip.ts";
@@ -35,31 +29,15 @@ const MIB = 2 ** 20;
 const root = requirement(process.getuid?.() === 0, "needs root");
 const user = 12_345;
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
 let temporary = "";
 
-beforeAll(() => {
-  place = makeWorkplace(2 ** 30);
-});
-
-afterAll(() => place.close());
+useFolders(2 ** 30);
 
 beforeEach(() => {
-  work = mkdtempSync(join(place.path, "dry-run-"));
-  chmodSync(work, 0o755);
-  [source, target, temporary] = ["source", "target", "tmp"].map((name) => join(work, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const folder of [target, temporary]) mkdirSync(folder);
+  temporary = join(work, "tmp");
+  mkdirSync(temporary);
   chmodSync(temporary, 0o777);
 });
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
 
 type Settings = { uid?: number; gid?: number };
 

@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { makeWorkplace, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { describe, expect, it } from "vitest";
+import { migrateJson } from "../support/dedupe.ts";
 import { migrate as faultyMigrate } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders } from "../support/folders.ts";
 import { grow, migrateWell, nothingDone, workDone } from "../support/migrate.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { relinkWell } from "../support/relink.ts";
@@ -15,25 +16,7 @@ const MIB = 2 ** 20;
 const data = "d".repeat(8192);
 const zeros = (bytes: number) => "\0".repeat(bytes);
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
-
-beforeEach(() => {
-  work = mkdtempSync(join(place.path, "holes-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
-});
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
+useFolders();
 
 /** The same bytes twice: `dense` has them all written, `holey` leaves out what is zero. */
 const twins = (between: number) => ({

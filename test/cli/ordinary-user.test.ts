@@ -3,7 +3,6 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -11,8 +10,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { dedupe, makeWorkplace, migrateJson, type JsonRun, type Workplace } from "../support/dedupe.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { dedupe, migrateJson, type JsonRun } from "../support/dedupe.ts";
+import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
 import { device, directory, file, linkTo, makeTree, symlink, type Tree } from "../support/tree.ts";
@@ -23,27 +23,11 @@ const run = (command: string, ...args: string[]) =>
 
 const user = { uid: 1000, gid: 1000 };
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
+useFolders();
 
 beforeEach(() => {
-  work = mkdtempSync(join(place.path, "user-"));
-  chmodSync(work, 0o755);
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
   run("chown", "1000:1000", target);
 });
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
 
 /** A tree of which everything belongs to the user where nothing else is said. */
 function makeOwn(tree: Tree): void {

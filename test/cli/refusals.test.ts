@@ -13,17 +13,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  dedupe,
-  dedupeScript,
-  makeWorkplace,
-  migrate,
-  migrateJson,
-  startDedupe,
-  type Workplace,
-} from "../support/dedupe.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { dedupe, dedupeScript, migrate, migrateJson, startDedupe } from "../support/dedupe.ts";
 import { makeFilesystem, requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
 import { makeTwoSnapshots } from "../support/two-snapshots.ts";
@@ -33,26 +26,11 @@ const root = requirement(process.getuid?.() === 0, "needs root");
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
+useFolders();
 
 beforeEach(() => {
-  work = mkdtempSync(join(place.path, "refusals-"));
-  source = join(work, "source");
-  target = join(work, "target");
   makeTwoSnapshots(source);
-  mkdirSync(target);
 });
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
 
 /** Two lines on stderr: what and where, then what to do. */
 function expectRefusal(refused: { code: number | null; err: string }, code: number, message: RegExp): void {

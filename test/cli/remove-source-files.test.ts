@@ -5,7 +5,6 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   rmSync,
@@ -14,9 +13,10 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { makeWorkplace, migrate, migrateJson, type JsonRun, type Workplace } from "../support/dedupe.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { makeWorkplace, migrate, migrateJson, type JsonRun } from "../support/dedupe.ts";
 import { makeFilesystem, requireFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { makeHostileTree } from "../support/hostile.ts";
 import { directoriesIn, namesIn } from "../support/moved.ts";
 import { compareTrees, manifest } from "../support/oracle.ts";
@@ -27,25 +27,7 @@ import { file, linkTo, makeTree } from "../support/tree.ts";
 const root = requirement(process.getuid?.() === 0, "needs root");
 const remove = "--remove-source-files";
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
-
-beforeEach(() => {
-  work = mkdtempSync(join(place.path, "move-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
-});
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
+useFolders();
 
 const failuresOf = ({ events }: JsonRun) =>
   events.filter(({ type }) => type === "failure").map(({ path, code }) => `${String(code)} ${String(path)}`);

@@ -3,7 +3,6 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
@@ -11,9 +10,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { dedupe, makeWorkplace, migrate, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { describe, expect, it } from "vitest";
+import { dedupe, migrate, migrateJson } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
 import { directory, file, linkTo, makeTree } from "../support/tree.ts";
@@ -23,25 +23,7 @@ const root = requirement(process.getuid?.() === 0, "needs root");
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
-
-beforeEach(() => {
-  work = mkdtempSync(join(place.path, "sources-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
-});
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
+useFolders();
 
 const snapshotsOf = (...options: string[]) => {
   const { events, code, err } = migrateJson([...options, source, target]);

@@ -5,7 +5,6 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -17,9 +16,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { dedupe, makeWorkplace, migrate, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { describe, expect, it } from "vitest";
+import { dedupe, migrate, migrateJson } from "../support/dedupe.ts";
 import { withFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement, requireTool } from "../support/skip.ts";
 import { fifo, file, linkTo, makeTree, readTree, symlink } from "../support/tree.ts";
@@ -29,25 +29,7 @@ const root = requirement(process.getuid?.() === 0, "needs root");
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
-
-beforeEach(() => {
-  work = mkdtempSync(join(place.path, "update-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
-});
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
+useFolders();
 
 const threeDays = () =>
   makeTree(source, {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openCompactSweep, type CompactSweep } from "../support/compact-sweep.ts";
+import { openCompactSweep } from "../support/compact-sweep.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
-import { everyNth } from "../support/sweep.ts";
+import { everyNth, type FaultSweep } from "../support/fault-sweep.ts";
 
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Long, every third call. */
@@ -12,7 +12,7 @@ const errnos = long
   : (["EIO"] as const);
 
 describe.skipIf(!requireFilesystem("ext4"))("a compact", () => {
-  let sweep: CompactSweep;
+  let sweep: FaultSweep;
   beforeAll(async () => {
     sweep = await openCompactSweep();
   });

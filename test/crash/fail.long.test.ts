@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requireFilesystem } from "../support/filesystem.ts";
-import { everyNth, openSweep, type Sweep } from "../support/sweep.ts";
+import { everyNth } from "../support/fault-sweep.ts";
+import { openSweep, type Sweep } from "../support/sweep.ts";
 
 const errnos = ["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT", "EINTR"] as const;
 

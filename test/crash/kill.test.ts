@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requireFilesystem } from "../support/filesystem.ts";
-import { everyNth, openSweep, type Sweep } from "../support/sweep.ts";
+import { everyNth } from "../support/fault-sweep.ts";
+import { openSweep, type Sweep } from "../support/sweep.ts";
 
 /* kill.long.test.ts takes every call. */
 const most = 16;

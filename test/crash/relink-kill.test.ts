@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requireFilesystem } from "../support/filesystem.ts";
-import { openRelinkSweep, type RelinkSweep } from "../support/relink-sweep.ts";
-import { everyNth } from "../support/sweep.ts";
+import { openRelinkSweep } from "../support/relink-sweep.ts";
+import { everyNth, type FaultSweep } from "../support/fault-sweep.ts";
 
 const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Long, every call. */
@@ -11,7 +11,7 @@ const errnos = long
   : (["EIO"] as const);
 
 describe.skipIf(!requireFilesystem("ext4"))("a relink", () => {
-  let sweep: RelinkSweep;
+  let sweep: FaultSweep;
   beforeAll(async () => {
     sweep = await openRelinkSweep();
   });

@@ -7,7 +7,7 @@ import type { FaultAction, TracedCall } from "../support/faults/plan.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { compareTrees, type Difference } from "../support/oracle.ts";
 import { twoAtATime } from "../support/promises.ts";
-import { everyNth } from "../support/sweep.ts";
+import { everyNth } from "../support/fault-sweep.ts";
 import { ignoringAll, makeDiffering } from "../support/undo.ts";
 
 vi.setConfig({ testTimeout: 600_000 });

@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
+import { beforeEach, describe, expect, it } from "vitest";
 import type { FaultRule } from "../support/faults/plan.ts";
 import { migrate, readTrace, type RunResult } from "../support/faulty-run.ts";
+import { source, target, useFolders, work } from "../support/folders.ts";
 import { directoriesIn, namesIn } from "../support/moved.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
@@ -14,25 +14,7 @@ const root = requirement(process.getuid?.() === 0, "needs root");
 const args = ["--remove-source-files", "-j", "1"];
 const EIO = 5;
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
-
-beforeEach(() => {
-  work = mkdtempSync(join(place.path, "move-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
-});
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
+useFolders();
 
 const move = (...rules: FaultRule[]): Promise<RunResult> =>
   migrate(source, target, { args, plan: { rules } });

@@ -1,37 +1,23 @@
-import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { makeWorkplace, migrateJson, type Workplace } from "../support/dedupe.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { migrateJson } from "../support/dedupe.ts";
 import { migrate } from "../support/faulty-run.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
+import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { directory, file, makeTree, readTree } from "../support/tree.ts";
 import { verifyFaulty } from "../support/verify-faults.ts";
 
-let place: Workplace;
-let work = "";
-let source = "";
-let target = "";
-
-beforeAll(() => {
-  place = makeWorkplace();
-});
-
-afterAll(() => place.close());
+useFolders();
 
 beforeEach(() => {
-  work = mkdtempSync(join(place.path, "xattrs-"));
-  source = join(work, "source");
-  target = join(work, "target");
-  mkdirSync(target);
   makeTree(source, {
     "daily.0/a": file("a", { xattrs: { "user.kept": "k", "user.x": "1" } }),
     "daily.0/d": directory({ xattrs: { "user.y": "2" } }),
   });
 });
-
-afterEach(() => rmSync(work, { recursive: true, force: true }));
 
 describe.skipIf(!requireFilesystem("ext4"))("xattrs of the source that may not be read", () => {
   it("are counted as not kept, and come with the next run", async () => {

@@ -1,8 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { constants } from "node:os";
 import { join } from "node:path";
+import { actionOf, type Fault, type FaultSweep } from "./fault-sweep.ts";
 import { migrate, readTrace } from "./faulty-run.ts";
-import type { FaultAction } from "./faults/plan.ts";
 import { makeFilesystem } from "./filesystem.ts";
 import { afterStop, finishes, judgeFaulted, twoAtATime, type Attempt } from "./promises.ts";
 import { manifest } from "./oracle.ts";
@@ -10,18 +9,10 @@ import { makeSmallRoot } from "./small-root.ts";
 
 const MIB = 2 ** 20;
 
-/** One fault, met in a run of its own on a target of its own. */
-export type Fault = { readonly at: number; readonly errno: keyof typeof constants.errno | "KILL" };
-
 /** A small root on one ext4, room for targets on another. */
-export interface Sweep {
-  /** System calls of a run without a fault. */
-  readonly calls: number;
-  /** Runs into each fault, then finishes without; what was not as promised, one line each. */
-  run(faults: readonly Fault[]): Promise<string[]>;
+export interface Sweep extends FaultSweep {
   /** What a sweep has done to the source; nothing. */
   sourceChanges(): string[];
-  close(): void;
 }
 
 /** "first": into an empty target. "update": into one that an earlier run filled from the root of two days before. */
@@ -79,14 +70,11 @@ async function countCalls({ source, target, args = [] }: Attempt, folder: string
   return readTrace(file).length;
 }
 
-async function meet({ at, errno }: Fault, attempt: Attempt): Promise<string[]> {
-  const action: FaultAction =
-    errno === "KILL"
-      ? { type: "kill", when: at % 2 === 0 ? "before" : "after" }
-      : { type: "fail", errno: constants.errno[errno] };
+async function meet(fault: Fault, attempt: Attempt): Promise<string[]> {
+  const { at, errno } = fault;
   const result = await migrate(attempt.source, attempt.target, {
     args: attempt.args ?? [],
-    plan: { rules: [{ at, action }] },
+    plan: { rules: [{ at, action: actionOf(fault) }] },
   });
   const findings: string[] = [];
   // What this user may not read is left out; what the target refused to hold on trial, the counters say.
@@ -101,12 +89,4 @@ async function meet({ at, errno }: Fault, attempt: Attempt): Promise<string[]> {
 /** All but atimes, which the oracle itself moves. */
 function stateOf(root: string): Map<string, string> {
   return new Map(manifest(root).map(({ atimeNs: _atime, ...entry }) => [entry.path, JSON.stringify(entry)]));
-}
-
-/** Every `stride`th call from `first` on, and a few beyond the last: more calls may come with a fault. */
-export function everyNth(calls: number, stride: number, first = 1): number[] {
-  return Array.from(
-    { length: Math.ceil((calls + 3 - first) / stride) },
-    (_, index) => first + index * stride,
-  );
 }
