@@ -1,9 +1,8 @@
 /** The options of `dedupe compact`: the table for the parser and the help, and what was typed -> the validated type. */
-import { availableParallelism } from "node:os";
 import { usageError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
-import type { TypedOption } from "./migrate.ts";
-import { longName, maxJobs, output, running, type OptionSpec } from "./migrate-specs.ts";
+import { applyTyped, checkOutput, outputDefaults, runningDefaults, type TypedOption } from "./common.ts";
+import { output, running, type OptionSpec } from "./migrate-specs.ts";
 import { checkTarget, rsnapshotConfSpec } from "./rsnapshot.ts";
 import { parseDuration } from "./values.ts";
 
@@ -72,28 +71,17 @@ export function compactOptions(typed: readonly TypedOption[], target: string | u
     command: "compact",
     target,
     rsnapshotConf: undefined,
-    dryRun: false,
+    ...runningDefaults(),
+    ...outputDefaults,
     steps: [...steps],
     detach: false,
     forgetUnfinished: false,
     priority: "idle",
-    indexDir: undefined,
-    jobs: Math.min(maxJobs, availableParallelism()),
-    bwlimitBytes: undefined,
     timeLimitMs: undefined,
-    json: false,
-    progress: "auto",
-    quiet: false,
-    verbose: false,
-    logFile: undefined,
   };
-  for (const { name, value } of typed) {
-    const spec = compactOptionSpecs.find(({ flags }) => longName(flags) === name);
-    if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
-    spec.apply(options, value);
-  }
+  applyTyped(options, typed, compactOptionSpecs);
   checkTarget(options);
-  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  checkOutput(options);
   if (options.detach && typed.some(({ name }) => name === "steps"))
     throw usageError("--detach and --steps contradict each other: the whole store goes");
   return options;

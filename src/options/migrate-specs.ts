@@ -1,6 +1,7 @@
 /** The options of `dedupe migrate`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
 import type { MigrateOptions, OutputOptions, RelinkOptions } from "../options.ts";
+import { maxJobs } from "./common.ts";
 import { given, parseCount, parseRate, parseSize } from "./values.ts";
 
 /** What options of several commands are about. */
@@ -15,8 +16,6 @@ export type OptionSpec<Options = MigrateOptions> = {
   group: "Selection:" | "Merging:" | "Care:" | "Copying:" | "Reading:" | "Running:" | "Output:";
   apply: (options: Options, value: string) => void;
 };
-
-export const maxJobs = 64;
 
 export const selection: OptionSpec<SharedOptions>[] = [
   {
@@ -228,10 +227,6 @@ export const migrateOptionSpecs: readonly OptionSpec[] = [
   ...running,
   ...output,
 ];
-
-export function longName(flags: string): string {
-  return /--([\w-]+)/.exec(flags)?.[1] ?? "";
-}
 
 function parseMerge(value: string): "all" | "none" {
   if (value !== "all" && value !== "none") throw usageError(`--merge takes 'all' or 'none', not '${value}'`);

@@ -1,26 +1,26 @@
 /** The options of `dedupe migrate` as typed -> the validated type. */
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { usageError } from "../errors.ts";
 import type { MigrateOptions } from "../options.ts";
-import { longName, maxJobs, migrateOptionSpecs } from "./migrate-specs.ts";
+import {
+  applyTyped,
+  checkOutput,
+  checkSizes,
+  mergingDefaults,
+  outputDefaults,
+  runningDefaults,
+  type TypedOption,
+} from "./common.ts";
+import { migrateOptionSpecs } from "./migrate-specs.ts";
 import { given } from "./values.ts";
 
-/** One option as typed; `value` is empty for a switch. Order and repetitions are kept: filter rules need both. */
-export type TypedOption = { name: string; value: string };
-
-/** `name` is the long name without its dashes, "no-xattrs" for --no-xattrs. The last of a repeated option wins. */
 export function migrateOptions(
   typed: readonly TypedOption[],
   source: string,
   target: string,
 ): MigrateOptions {
   const options = defaults(source, target);
-  for (const { name, value } of typed) {
-    const spec = migrateOptionSpecs.find(({ flags }) => longName(flags) === name);
-    if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
-    spec.apply(options, value);
-  }
+  applyTyped(options, typed, migrateOptionSpecs);
   checkTogether(options);
   return options;
 }
@@ -30,35 +30,22 @@ function defaults(source: string, target: string): MigrateOptions {
     command: "migrate",
     source: given(source, "<source>"),
     target: given(target, "<target>"),
-    dryRun: false,
-    filters: [],
-    compared: { time: true, mode: true, owner: true, xattrs: true },
-    merge: "all",
-    minSizeBytes: 1,
-    maxSizeBytes: Number.MAX_SAFE_INTEGER,
-    snapshotsGlob: undefined,
+    ...mergingDefaults(),
+    ...runningDefaults(),
+    ...outputDefaults,
     delete: false,
     forceDelete: false,
     maxDelete: undefined,
     checksum: false,
     removeSourceFiles: false,
-    oneFileSystem: false,
     xattrs: true,
-    indexDir: undefined,
-    jobs: Math.min(maxJobs, availableParallelism()),
-    bwlimitBytes: undefined,
     strict: false,
-    json: false,
-    progress: "auto",
-    quiet: false,
-    verbose: false,
-    logFile: undefined,
   };
 }
 
 function checkTogether(options: MigrateOptions): void {
-  if (options.minSizeBytes > options.maxSizeBytes) throw usageError("--min-size is larger than --max-size");
-  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  checkSizes(options);
+  checkOutput(options);
   if (options.delete && options.removeSourceFiles)
     throw usageError(
       "--delete and --remove-source-files contradict each other: a run after the move would delete what was moved",

@@ -1,9 +1,17 @@
 /** The options of `dedupe relink`: the table for the parser and the help, and what was typed -> the validated type. */
-import { availableParallelism } from "node:os";
 import { usageError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
-import type { TypedOption } from "./migrate.ts";
-import { longName, maxJobs, merging, output, running, selection, type OptionSpec } from "./migrate-specs.ts";
+import {
+  applyTyped,
+  checkOutput,
+  checkSizes,
+  longName,
+  mergingDefaults,
+  outputDefaults,
+  runningDefaults,
+  type TypedOption,
+} from "./common.ts";
+import { merging, output, running, selection, type OptionSpec } from "./migrate-specs.ts";
 import { given, parseDuration } from "./values.ts";
 
 const own: OptionSpec<RelinkOptions>[] = [
@@ -39,36 +47,19 @@ export function relinkOptions(typed: readonly TypedOption[], root: string): Reli
   const options: RelinkOptions = {
     command: "relink",
     root: given(root, "<root>"),
-    dryRun: false,
-    filters: [],
-    compared: { time: true, mode: true, owner: true, xattrs: true },
-    merge: "all",
-    minSizeBytes: 1,
-    maxSizeBytes: Number.MAX_SAFE_INTEGER,
-    snapshotsGlob: undefined,
-    oneFileSystem: false,
+    ...mergingDefaults(),
+    ...runningDefaults(),
+    ...outputDefaults,
     full: false,
     undo: false,
-    indexDir: undefined,
-    jobs: Math.min(maxJobs, availableParallelism()),
-    bwlimitBytes: undefined,
     timeLimitMs: undefined,
-    json: false,
-    progress: "auto",
-    quiet: false,
-    verbose: false,
-    logFile: undefined,
   };
-  for (const { name, value } of typed) {
-    const spec = relinkOptionSpecs.find(({ flags }) => longName(flags) === name);
-    if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
-    spec.apply(options, value);
-  }
-  if (options.minSizeBytes > options.maxSizeBytes) throw usageError("--min-size is larger than --max-size");
+  applyTyped(options, typed, relinkOptionSpecs);
+  checkSizes(options);
   if (options.undo && !undoable(typed)) {
     throw usageError("--undo puts back all that was discarded: it takes no options of selection or merging");
   }
-  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  checkOutput(options);
   return options;
 }
 

@@ -1,9 +1,16 @@
 /** The options of `dedupe stats`: one table for the parser and the help, and what was typed -> the validated type. */
-import { availableParallelism } from "node:os";
 import { DedupeError, usageError } from "../errors.ts";
 import type { StatsOptions } from "../options.ts";
-import { longName, maxJobs, output, type OptionSpec } from "./migrate-specs.ts";
-import type { TypedOption } from "./migrate.ts";
+import {
+  applyTyped,
+  checkOutput,
+  defaultJobs,
+  longName,
+  maxJobs,
+  outputDefaults,
+  type TypedOption,
+} from "./common.ts";
+import { output, type OptionSpec } from "./migrate-specs.ts";
 import { given, parseCount } from "./values.ts";
 
 const own: OptionSpec<StatsOptions>[] = [
@@ -49,12 +56,8 @@ export const statsOptionSpecs: readonly OptionSpec<StatsOptions>[] = [
 export function statsOptions(typed: readonly TypedOption[], target: string): StatsOptions {
   try {
     const options = defaults(target);
-    for (const { name, value } of typed) {
-      const spec = statsOptionSpecs.find(({ flags }) => longName(flags) === name);
-      if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
-      spec.apply(options, value);
-    }
-    if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+    applyTyped(options, typed, statsOptionSpecs);
+    checkOutput(options);
     if (options.json && options.csv) throw usageError("--json and --csv contradict each other");
     return options;
   } catch (error) {
@@ -71,11 +74,7 @@ function defaults(target: string): StatsOptions {
     snapshotsGlob: undefined,
     ifDeleted: [],
     indexDir: undefined,
-    jobs: Math.min(maxJobs, availableParallelism()),
-    json: false,
-    progress: "auto",
-    quiet: false,
-    verbose: false,
-    logFile: undefined,
+    jobs: defaultJobs(),
+    ...outputDefaults,
   };
 }

@@ -1,7 +1,7 @@
 /** The options of `dedupe verify`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
-import { maxJobs } from "./migrate-specs.ts";
+import { maxJobs } from "./common.ts";
 import { rsnapshotConfSpec } from "./rsnapshot.ts";
 import { given, parseCount, parseRate } from "./values.ts";
 

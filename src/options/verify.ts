@@ -1,10 +1,8 @@
 /** The options of `dedupe verify` as typed -> the validated type. */
-import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { DedupeError, usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
-import { longName, maxJobs } from "./migrate-specs.ts";
-import type { TypedOption } from "./migrate.ts";
+import { applyTyped, checkOutput, defaultJobs, outputDefaults, type TypedOption } from "./common.ts";
 import { checkTarget } from "./rsnapshot.ts";
 import { verifyOptionSpecs } from "./verify-specs.ts";
 
@@ -13,11 +11,7 @@ const hint = "Try 'dedupe verify --help'.";
 export function verifyOptions(typed: readonly TypedOption[], target: string | undefined): VerifyOptions {
   try {
     const options = defaults(target);
-    for (const { name, value } of typed) {
-      const spec = verifyOptionSpecs.find(({ flags }) => longName(flags) === name);
-      if (spec === undefined) throw new Error(`no such option in the table: --${name}`);
-      spec.apply(options, value);
-    }
+    applyTyped(options, typed, verifyOptionSpecs);
     checkTarget(options);
     checkTogether(options);
     return options;
@@ -40,19 +34,15 @@ function defaults(target: string | undefined): VerifyOptions {
     certificateCheck: undefined,
     filters: [],
     oneFileSystem: false,
-    jobs: Math.min(maxJobs, availableParallelism()),
+    jobs: defaultJobs(),
     bwlimitBytes: undefined,
-    json: false,
-    progress: "auto",
-    quiet: false,
-    verbose: false,
-    logFile: undefined,
+    ...outputDefaults,
   };
 }
 
 function checkTogether(options: VerifyOptions): void {
   const { against, certificateCheck, quick, slice } = options;
-  if (options.quiet && options.verbose) throw usageError("--quiet and --verbose contradict each other");
+  checkOutput(options);
   if (quick && slice !== undefined)
     throw usageError(
       "--quick and --slice contradict each other: a slice is a part of what --quick leaves out",
