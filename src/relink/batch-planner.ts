@@ -17,7 +17,7 @@ import {
 } from "./layout.ts";
 import { linkRoom } from "./link-room.ts";
 import type { RelinkRules } from "./messages.ts";
-import type { RecordReader } from "./record-file.ts";
+import type { ScatteredRecords } from "./record-file.ts";
 import { setRefOfRead } from "./variant.ts";
 
 /** An object that the store has. */
@@ -25,8 +25,8 @@ export type KnownObject = { sibling: number; inoHigh: number; inoLow: number; li
 
 export type PlanParts = {
   sys: Sys;
-  members: RecordReader;
-  places: RecordReader;
+  members: ScatteredRecords;
+  places: ScatteredRecords;
   heap: HeapReader;
   rules: RelinkRules;
   linkLimit: number;

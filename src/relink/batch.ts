@@ -12,17 +12,17 @@ import {
   XATTR_VARIANT,
   numberAt,
 } from "./layout.ts";
-import type { RecordReader } from "./record-file.ts";
+import type { ScatteredRecords } from "./record-file.ts";
 
 /** A place of the stock: a directory's number and a name. */
 export type Place = { directory: number; name: Buffer; unit: number };
 
 /** Reads the names of inodes. */
 export class PlaceReader {
-  readonly #places: RecordReader;
+  readonly #places: ScatteredRecords;
   readonly #heap: HeapReader;
 
-  constructor(places: RecordReader, heap: HeapReader) {
+  constructor(places: ScatteredRecords, heap: HeapReader) {
     this.#places = places;
     this.#heap = heap;
   }

@@ -4,7 +4,7 @@ import { Stat } from "../sys/stat.ts";
 import { openBelow } from "../tree/path.ts";
 import { EntryFailure, onTarget } from "../work/errors.ts";
 import type { HeapReader, HeapWriter } from "./heap.ts";
-import { RecordReader, writeScratch } from "./record-file.ts";
+import { ScatteredRecords, writeScratch } from "./record-file.ts";
 
 /** No parent: the name is the path from the root. */
 const NONE = 0xffffffff;
@@ -15,6 +15,8 @@ const DIR_INO_LOW = 5;
 const DIRECTORY_WORDS = 8;
 /** Descriptors that a thread keeps open. */
 const OPEN_MOST = 192;
+/** What is kept of the records: those of 16,000 directories. */
+const CACHE_BYTES = 1 << 19;
 const SLASH = Buffer.from("/");
 
 /** Writes the directories a walk meets, each at its number. */
@@ -56,7 +58,7 @@ export class Directories {
   readonly #kernel: Kernel;
   readonly #rootFd: number;
   readonly #device: number;
-  readonly #reader: RecordReader;
+  readonly #records: ScatteredRecords;
   readonly #heap: HeapReader;
   readonly #stat: Stat;
   readonly #open = new Map<number, number>();
@@ -65,13 +67,13 @@ export class Directories {
     this.#kernel = kernel;
     this.#rootFd = parts.rootFd;
     this.#device = parts.device;
-    this.#reader = new RecordReader(kernel.sys, parts.fd, DIRECTORY_WORDS, 4096);
+    this.#records = new ScatteredRecords(kernel.sys, parts.fd, DIRECTORY_WORDS, CACHE_BYTES);
     this.#heap = parts.heap;
     this.#stat = new Stat(kernel.sys);
   }
 
   #known(id: number): Known {
-    const words = this.#reader.at(id);
+    const words = this.#records.at(id);
     const parent = words[PARENT] as number;
     return {
       parent: parent === NONE ? -1 : parent,
@@ -136,7 +138,9 @@ export class Directories {
     }
   }
 
+  /** Nothing is held of the stock either: it may be taken anew. */
   close(): void {
+    this.#records.forget();
     for (const fd of this.#open.values()) this.#kernel.sys.close(fd);
     this.#open.clear();
   }

@@ -1,9 +1,10 @@
-import { check } from "../sys/errors.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
+import { BlockCache } from "./block-cache.ts";
 import { writeScratch } from "./record-file.ts";
 
 const BUFFER_BYTES = 1 << 16;
-const BLOCK_BYTES = 4096;
+/** What a thread keeps of the names of all threads: a hundred thousand names, say. */
+const CACHE_BYTES = 1 << 22;
 const HIGH = 0x100000000;
 
 /** Bytes of names, one after another: of one thread. */
@@ -42,44 +43,21 @@ export class HeapWriter {
 
 /** Reads names of all threads, once they have flushed theirs. */
 export class HeapReader {
-  readonly #sys: Sys;
-  readonly #fds: readonly number[];
-  readonly #blocks: Block[];
+  readonly #caches: readonly BlockCache[];
 
   constructor(sys: Sys, fds: readonly number[]) {
-    this.#sys = sys;
-    this.#fds = fds;
-    this.#blocks = fds.map(() => ({ memory: undefined, start: 0, end: 0 }));
+    this.#caches = fds.map((fd) => new BlockCache(sys, fd, CACHE_BYTES / fds.length));
   }
 
-  /** The files are written anew: what is held of them is of no use. */
+  /** As BlockCache.forget. */
   forget(): void {
-    for (const block of this.#blocks) block.start = block.end = 0;
+    for (const cache of this.#caches) cache.forget();
   }
 
   /** A copy of the name whose three words begin at `at`. */
   read(words: Uint32Array, at: number): Buffer {
     const head = words[at] as number;
-    const length = head & 0xffff;
     const position = (words[at + 1] as number) * HIGH + (words[at + 2] as number);
-    const block = this.#blocks[head >>> 16] as Block;
-    if (position < block.start || position + length > block.end) this.#fill(head >>> 16, position, length);
-    const from = position - block.start;
-    return Buffer.from((block.memory as Memory).bytes.subarray(from, from + length));
-  }
-
-  /** Names that are read one after another were mostly written near each other. */
-  #fill(writer: number, position: number, length: number): void {
-    const block = this.#blocks[writer] as Block;
-    block.memory ??= this.#sys.allocate(BLOCK_BYTES + BUFFER_BYTES);
-    block.start = Math.floor(position / BLOCK_BYTES) * BLOCK_BYTES;
-    const wanted = position + length - block.start + BLOCK_BYTES / 2;
-    const room = Math.min(block.memory.bytes.length, Math.ceil(wanted));
-    const fd = this.#fds[writer] as number;
-    block.end = block.start + check(this.#sys.pread(fd, block.memory.address, room, block.start), "read");
-    if (position + length > block.end) throw new Error("the stock of names is short");
+    return Buffer.from((this.#caches[head >>> 16] as BlockCache).read(position, head & 0xffff));
   }
 }
-
-/** What is held of one heap. */
-type Block = { memory: Memory | undefined; start: number; end: number };

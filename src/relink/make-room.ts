@@ -17,15 +17,15 @@ import {
   sameWords,
 } from "./layout.ts";
 import { linkRoom } from "./link-room.ts";
-import type { RecordReader } from "./record-file.ts";
+import type { ScatteredRecords } from "./record-file.ts";
 
 export type RoomParts = {
   kernel: Kernel;
   rootFd: number;
   directories: Directories;
   heap: HeapReader;
-  members: RecordReader;
-  places: RecordReader;
+  members: ScatteredRecords;
+  places: ScatteredRecords;
   compared: Compared;
   linkLimit: number;
   failed: (failure: Failure) => void;

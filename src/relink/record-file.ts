@@ -4,6 +4,7 @@ import { check } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
 import { RunFailure } from "../work/errors.ts";
+import { BlockCache } from "./block-cache.ts";
 
 /** A scratch file without a name: nothing is left when the run dies, and no one else's file goes. @throws SysError */
 export function openScratch({ sys, scratch }: Kernel, dirFd: number, kind: string): number {
@@ -122,5 +123,31 @@ export class RecordReader {
     }
     this.#first = index;
     this.#held = Math.floor(got / bytes);
+  }
+}
+
+/** How much is kept of records that are read here and there: those of 10,000 inodes and more. */
+const SCATTERED_BYTES = 1 << 22;
+
+/** Reads records in any order; a record is valid until the next call. */
+export class ScatteredRecords {
+  readonly #cache: BlockCache;
+  readonly #words: number;
+
+  constructor(sys: Sys, fd: number, words: number, cacheBytes = SCATTERED_BYTES) {
+    this.#cache = new BlockCache(sys, fd, cacheBytes);
+    this.#words = words;
+  }
+
+  /** @throws SysError; a record beyond the end is a bug */
+  at(index: number): Uint32Array {
+    const sizeBytes = this.#words * 4;
+    const { buffer, byteOffset } = this.#cache.read(index * sizeBytes, sizeBytes);
+    return new Uint32Array(buffer, byteOffset, this.#words);
+  }
+
+  /** As BlockCache.forget. */
+  forget(): void {
+    this.#cache.forget();
   }
 }

@@ -30,7 +30,7 @@ import {
   numberAt,
 } from "./layout.ts";
 import type { RelinkTask } from "./messages.ts";
-import { RecordReader, RecordWriter } from "./record-file.ts";
+import { RecordWriter, ScatteredRecords } from "./record-file.ts";
 import { openSources, type Sources } from "./stock-files.ts";
 import { joined } from "./relink-thread.ts";
 import type { RelinkingParts } from "./relinking-parts.ts";
@@ -41,8 +41,6 @@ import { setRefOfRead } from "./variant.ts";
 
 /** Inodes to read, or directories of a batch, that are one task. */
 const READ_TASK = 512;
-/** Buffer for records that are not read one after another. */
-const SCATTERED_BYTES = 2048;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
 /** What the store, its index and a log need at first; with less, names are replaced without it. */
@@ -181,7 +179,7 @@ export class Relinking {
   #classDoor(): ClassDoor {
     const { kernel, rules } = this.#parts;
     const ref = new Ref(kernel.sys);
-    const places = new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES);
+    const places = new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS);
     const pathOf = (inode: Uint32Array): Buffer => {
       const first = numberAt(inode, NAMES_AT_HIGH);
       const paths = Array.from({ length: inode[NAMES_COUNT] as number }, (_, index) => {
@@ -226,8 +224,8 @@ export class Relinking {
     const classes = mergeRuns(kernel.sys, runs, classLayout);
     const planner = new BatchPlanner({
       sys: kernel.sys,
-      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
-      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
+      members: new ScatteredRecords(kernel.sys, this.#sources.membersFd, INODE_WORDS),
+      places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
       heap: this.#heap,
       rules,
       linkLimit,
@@ -279,8 +277,8 @@ export class Relinking {
     const maker = new RoomMaker({
       ...{ kernel, rootFd, compared: rules.compared, directories: this.#directories, failed },
       ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
-      members: new RecordReader(kernel.sys, this.#sources.membersFd, INODE_WORDS, SCATTERED_BYTES),
-      places: new RecordReader(kernel.sys, this.#sources.placesFd, PLACE_WORDS, SCATTERED_BYTES),
+      members: new ScatteredRecords(kernel.sys, this.#sources.membersFd, INODE_WORDS),
+      places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
       replaced: ({ unit }) => {
         counters.linkedNames++;
         perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
