@@ -1,8 +1,9 @@
 import type { Compared } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Store } from "../../store/store.ts";
-import { forgetBatchLog, loggedOf, writeBatchLog, type PathSource } from "./batch-log.ts";
+import { loggedOf, writeBatchLog, type PathSource } from "./batch-log.ts";
 import type { BatchMemory, BatchView } from "./batch-memory.ts";
+import { closeBatch } from "./finish-interrupted.ts";
 import type { RelinkTask } from "./messages.ts";
 import type { RelinkPool } from "./relink-pool.ts";
 import { undoFiles } from "./undo-log.ts";
@@ -12,6 +13,7 @@ const TASK_MOST = 512;
 
 export type RunnerParts = {
   kernel: Kernel;
+  rootFd: number;
   pool: Pick<RelinkPool, "jobs" | "run">;
   store: Store;
   /** Of the stock. */
@@ -34,7 +36,7 @@ export class BatchRunner {
 
   /** @returns false: cut short by a stop. @throws RunFailure, SysError */
   async run(memory: BatchMemory, batch: BatchView): Promise<boolean> {
-    const { kernel, pool, store, directories, keepsDiscarded } = this.#parts;
+    const { kernel, rootFd, pool, store, directories, keepsDiscarded } = this.#parts;
     const { logFd, objectsFd, tmpFd } = store.directories;
     if (keepsDiscarded) this.#serial++;
     const undo = keepsDiscarded ? this.#serial : undefined;
@@ -48,7 +50,7 @@ export class BatchRunner {
     writeBatchLog(kernel, logFd, loggedOf(batch, directories));
     await store.seal();
     const isWhole = await pool.run(on("replace"));
-    forgetBatchLog(kernel, logFd);
+    closeBatch({ kernel, rootFd, tmpFd, logFd, objectsFd });
     return isWhole;
   }
 }

@@ -32,7 +32,7 @@ export class BatchWorker {
   constructor(thread: RelinkThread, store: BatchStore) {
     this.#thread = thread;
     this.#listing = new Listing(thread.sys);
-    this.#replacer = new Replacer(thread, store.tmpFd, Buffer.from(`relink.${String(thread.worker)}`));
+    this.#replacer = new Replacer(thread, store.tmpFd, Buffer.from(`relink.${String(thread.worker)}`), true);
     this.#times = new TimesBuffer(thread.sys);
     this.#objectsFd = store.objectsFd;
     this.#keeper = new DiscardKeeper(thread, store.logFd);

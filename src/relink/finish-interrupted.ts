@@ -39,6 +39,15 @@ export function finishInterrupted(parts: Interrupted): Buffer[] {
   return unknown;
 }
 
+/**
+ * After a batch: what failed calls left in tmp/ is what a kill leaves, and is settled while the log tells what it is.
+ * @throws SysError; the log is there then, and the next run settles it
+ */
+export function closeBatch(parts: Interrupted): void {
+  if (leftoversIn(parts, LEFTOVER).length > 0) finishInterrupted(parts);
+  else forgetBatchLog(parts.kernel, parts.logFd);
+}
+
 function leftoversIn({ kernel, tmpFd }: Interrupted, prefix: string): Buffer[] {
   const { sys } = kernel;
   const listing = new Listing(sys);

@@ -241,9 +241,10 @@ export class Relinking {
   }
 
   #runnerFor(store: Store): BatchRunner {
-    const { kernel, pool, rules } = this.#parts;
+    const { kernel, rootFd, pool, rules } = this.#parts;
     this.#runner ??= new BatchRunner({
       kernel,
+      rootFd,
       pool,
       store,
       directories: this.#directories,

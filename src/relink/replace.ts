@@ -25,6 +25,9 @@ export type NameToReplace = {
   hasXattrs: (fd: number) => boolean;
 };
 
+/** Temporary names that are tried for one name; the next one goes on from there. */
+const MOST_TRIES = 4;
+
 /** Where names cannot be exchanged: the second name of what is replaced. */
 export const keptName = (tmp: Buffer): Buffer => Buffer.concat([tmp, Buffer.from(".kept")]);
 
@@ -35,16 +38,22 @@ export const keptName = (tmp: Buffer): Buffer => Buffer.concat([tmp, Buffer.from
 export class Replacer {
   readonly #kernel: Kernel;
   readonly #tmpFd: number;
-  readonly #tmp: Buffer;
-  readonly #kept: Buffer;
+  readonly #first: Buffer;
+  readonly #isNumbered: boolean;
+  #tmp: Buffer;
+  #kept: Buffer;
+  /** How often the temporary name was found taken. */
+  #taken = 0;
   readonly #stat: Stat;
   /** The filesystem exchanges names, as far as is known. */
   #isAble = true;
 
-  constructor(kernel: Kernel, tmpFd: number, tmp: Buffer) {
+  /** @param isNumbered the temporary name gets a number where what a failed call left has it */
+  constructor(kernel: Kernel, tmpFd: number, tmp: Buffer, isNumbered = false) {
     this.#kernel = kernel;
+    this.#isNumbered = isNumbered;
     this.#tmpFd = tmpFd;
-    this.#tmp = tmp;
+    this.#first = this.#tmp = tmp;
     this.#kept = keptName(tmp);
     this.#stat = new Stat(kernel.sys);
   }
@@ -77,7 +86,7 @@ export class Replacer {
   /** The temporary name, proven to be the inode that was hashed. */
   #link(from: LinkFrom): void {
     const { sys, scratch } = this.#kernel;
-    const result = sys.linkat(from.dirFd, from.name, this.#tmpFd, scratch.at(this.#tmp), 0);
+    const result = this.#linkFrom(from);
     if (result === -errno.EMLINK) throw new EntryFailure("EMLINK", "the filesystem's link limit is reached");
     onTarget(result, "linkat");
     const stat = this.#stat;
@@ -85,6 +94,17 @@ export class Replacer {
     if (isState(stat, from.state)) return;
     this.#drop();
     throw new EntryFailure("CHANGED", "the file that its equals were to share was changed meanwhile");
+  }
+
+  #linkFrom({ dirFd, name }: LinkFrom): number {
+    const { sys, scratch } = this.#kernel;
+    for (let tries = 1; ; tries++) {
+      const result = sys.linkat(dirFd, name, this.#tmpFd, scratch.at(this.#tmp), 0);
+      if (result !== -errno.EEXIST || !this.#isNumbered || tries === MOST_TRIES) return result;
+      this.#taken++;
+      this.#tmp = Buffer.concat([this.#first, Buffer.from(`.${String(this.#taken)}`)]);
+      this.#kept = keptName(this.#tmp);
+    }
   }
 
   /**
@@ -137,7 +157,7 @@ export class Replacer {
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = openQuietly(sys, this.#tmpFd, scratch.at(this.#tmp), flags);
     try {
-      const refusal = fd < 0 ? changed() : this.#refusal(fd, at);
+      const refusal = this.#lookAt(fd, at);
       if (refusal === undefined) this.#drop();
       else {
         this.#putBack(at, from.state);
@@ -145,6 +165,15 @@ export class Replacer {
       }
     } finally {
       if (fd >= 0) sys.close(fd);
+    }
+  }
+
+  /** What cannot be looked at is not taken for what it should be. */
+  #lookAt(fd: number, at: NameToReplace): Error | undefined {
+    try {
+      return fd < 0 ? changed() : this.#refusal(fd, at);
+    } catch (error) {
+      return error as Error;
     }
   }
 

@@ -71,7 +71,7 @@ export class Undoing {
     this.#restorer = new Restorer(parts);
     const directories = this.#directories;
     if (store !== undefined)
-      this.#runner = new BatchRunner({ kernel, pool, store, directories, keepsDiscarded: false });
+      this.#runner = new BatchRunner({ kernel, rootFd, pool, store, directories, keepsDiscarded: false });
   }
 
   /** @returns false: cut short by a stop. @throws RunFailure, SysError */

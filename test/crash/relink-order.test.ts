@@ -1,7 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, openSync, closeSync, writeSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { readTrace, relink, type RunResult } from "../support/faulty-run.ts";
+import { leftovers, readTrace, relink, type RunResult } from "../support/faulty-run.ts";
 import type { FaultRule, TracedCall } from "../support/faults/plan.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { makeInflatedRoot } from "../support/inflated-root.ts";
@@ -194,6 +195,40 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
         expect(found).toMatchObject([{ class: "extra", path: "daily.1/docs/deep/added" }]);
         const times = healedDifferences(original, root).filter(({ class: kind }) => kind === "mtime");
         expect(times).toMatchObject([{ path: "daily.1/docs/deep" }]);
+      },
+    );
+  });
+
+  it.each([
+    ["look at the new link", "statx", 1],
+    ["look at what came out", "flistxattr", 3],
+    ["removal of what came out", "unlinkat", 1],
+  ])("leaves nothing for long where the %s fails", async (_, call, code) => {
+    await traced(
+      () => [{ calls: [call], path: "relink.0", action: { type: "fail", errno: constants.errno.EIO } }],
+      async ({ result, root, original }) => {
+        expect(result.code).toBe(code);
+        expect(brokenNames(original, root)).toEqual([]);
+        if (code === 3) expect(leftovers(root)).toEqual([]);
+        expect((await relink(root)).code).toBe(0);
+        expect(healedDifferences(original, root)).toEqual([]);
+        expect(leftovers(root)).toEqual([]);
+      },
+    );
+  });
+
+  it("takes another temporary name where what nobody knows has its own, and does not touch that", async () => {
+    await traced(
+      (root) => [
+        {
+          calls: ["syncfs"],
+          action: { type: "run", when: "after", command: `echo foreign > ${root}/.dedupe/tmp/relink.0` },
+        },
+      ],
+      ({ result, root, original }) => {
+        expect(result.code).toBe(0);
+        expect(healedDifferences(original, root)).toEqual([]);
+        expect(leftovers(root)).toEqual(["tmp/relink.0"]);
       },
     );
   });
