@@ -20,10 +20,13 @@ import { STORE_NAME } from "../../store/store.ts";
 import type { Root } from "./preflight.ts";
 
 const FILE = "source.json";
-const VERSION = 1;
+const VERSION = 2;
 
-/** A filesystem below the source's root: where it is mounted (Latin-1, relative, "" for the root), and which it is. */
-type SourceFilesystem = { path: string; identity: string };
+/**
+ * A filesystem below the source's root: where it is mounted (Latin-1, relative, "" for the root), its identity in hex
+ * ("" where it has none that lasts, or did not answer), and what the list of mounts calls it.
+ */
+type SourceFilesystem = { path: string; identity: string; mount: string };
 type SourceRecord = { version: number; filesystems: SourceFilesystem[] };
 type Deleting = Pick<MigrateOptions, "delete" | "forceDelete" | "oneFileSystem">;
 
@@ -99,10 +102,16 @@ function sameList(a: readonly SourceFilesystem[], b: readonly SourceFilesystem[]
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** By identity alone where that lasts: a drive may be mounted elsewhere below the source. */
-function isAmong(present: readonly SourceFilesystem[], { path, identity }: SourceFilesystem): boolean {
-  const isNamed = identity.includes(":");
-  return present.some((each) => each.identity === identity && (!isNamed || each.path === path));
+/**
+ * By identity alone where both have one: a drive may be mounted elsewhere below the source. By place and name else,
+ * which is good for telling it from the empty directory under its mount point.
+ */
+function isAmong(present: readonly SourceFilesystem[], known: SourceFilesystem): boolean {
+  return present.some((each) =>
+    each.identity !== "" && known.identity !== ""
+      ? each.identity === known.identity
+      : each.path === known.path && each.mount === known.mount,
+  );
 }
 
 /** A damaged record guards nothing; the next good run writes it anew. */
@@ -119,8 +128,8 @@ function readRecord(kernel: Kernel, logFd: number): SourceFilesystem[] {
 }
 
 function isSourceFilesystem(value: unknown): value is SourceFilesystem {
-  const { path, identity } = (value ?? {}) as Partial<SourceFilesystem>;
-  return typeof path === "string" && typeof identity === "string";
+  const { path, identity, mount } = (value ?? {}) as Partial<SourceFilesystem>;
+  return [path, identity, mount].every((each) => typeof each === "string");
 }
 
 /**
@@ -128,7 +137,7 @@ function isSourceFilesystem(value: unknown): value is SourceFilesystem {
  * what they are made for.
  */
 function filesystemsOf(kernel: Kernel, source: Root, { oneFileSystem }: Deleting): SourceFilesystem[] {
-  const own = { path: "", identity: identityOf(kernel, source.fd, undefined) };
+  const own = { path: "", ...identify(kernel, source.fd, undefined) };
   const root = pathOfDescriptor(kernel, source.fd);
   if (oneFileSystem || root === undefined) return [own];
   const prefix = root === "/" ? "/" : `${root}/`;
@@ -141,10 +150,10 @@ function mountedAt(kernel: Kernel, mount: Mount, path: string): SourceFilesystem
   const { sys, scratch } = kernel;
   const name = scratch.at(Buffer.from(mount.point, "latin1"));
   const fd = sys.openat(AT_FDCWD, name, sys.O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd < 0) return hasPath(kernel, mount) ? [{ path, identity: nameOf(mount) }] : [];
-  const identity = identityOf(kernel, fd, mount);
+  if (fd < 0) return hasPath(kernel, mount) ? [{ path, identity: "", mount: nameOf(mount) }] : [];
+  const found = identify(kernel, fd, mount);
   sys.close(fd);
-  return [{ path, identity }];
+  return [{ path, ...found }];
 }
 
 /** A file that is mounted over another, or what this user may not enter. */
@@ -154,15 +163,20 @@ function hasPath({ sys, scratch }: Kernel, { point }: Mount): boolean {
   return fd >= 0;
 }
 
-function identityOf(kernel: Kernel, fd: number, mount: Mount | undefined): string {
+function identify(
+  kernel: Kernel,
+  fd: number,
+  known: Mount | undefined,
+): Pick<SourceFilesystem, "identity" | "mount"> {
   const { device } = statDescriptor(kernel, fd, new Stat(kernel.sys));
   const { identity } = identifyFilesystem(kernel.sys, fd, device, kernel.sys.allocate(512));
-  if (isLasting(identity)) return identity.toString("hex");
-  const found = mount ?? readMounts(kernel).find((each) => each.device === device);
-  return found === undefined ? "unknown:" : nameOf(found);
+  const mount = known ?? readMounts(kernel).find((each) => each.device === device);
+  return {
+    identity: isLasting(identity) ? identity.toString("hex") : "",
+    mount: mount === undefined ? "" : nameOf(mount),
+  };
 }
 
-/** Where a filesystem has no identity that lasts: good for telling it from the empty directory under its mount point. */
 function nameOf({ type, source }: Mount): string {
   return `${type}:${source}`;
 }

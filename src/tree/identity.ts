@@ -14,36 +14,38 @@ const IDENTITY_BYTES = 16;
 /** A filesystem as seen from a directory in it. */
 export type Filesystem = {
   device: number;
-  /** UUID mixed with the btrfs subvolume: holds across mounts. All zero: none is known, nothing may outlive the run. */
+  /** Made of the UUID and the btrfs subvolume: holds across mounts. All zero: none is known, nothing may outlive the run. */
   identity: Buffer;
   /** d_ino is st_ino here (for all but mount points). */
   trustsDirentIno: boolean;
 };
 
-/** Reads what identifies the filesystem of `fd`. `memory` needs 512 bytes. */
+/**
+ * Reads what identifies the filesystem of `fd`, the same under every kernel: an identity that changed with an update
+ * of the kernel would read as a drive that was lost. `memory` needs 512 bytes.
+ * @throws SysError when the filesystem does not answer.
+ */
 export function identifyFilesystem(sys: Sys, fd: number, device: number, memory: Memory): Filesystem {
   const magic = filesystemMagic(sys, fd, memory);
-  // struct statfs: f_fsid follows seven 8-byte fields. Of ext4 and btrfs it is made from the UUID (and the subvolume).
-  const fsid = Buffer.from(memory.bytes.subarray(56, 64));
-  const uuid = readUuid(sys, fd, magic, memory);
   const identity = Buffer.alloc(IDENTITY_BYTES);
-  if (uuid !== undefined) identity.set(uuid);
-  else if (magic === EXT_SUPER_MAGIC || magic === BTRFS_SUPER_MAGIC) identity.set(fsid, 8);
-  if (magic === BTRFS_SUPER_MAGIC)
-    for (let at = 0; at < 8; at++) identity[at] = (identity[at] as number) ^ (fsid[at] as number);
+  if (magic === EXT_SUPER_MAGIC || magic === BTRFS_SUPER_MAGIC) {
+    // struct statfs: f_fsid follows seven 8-byte fields. These two make it from the UUID (and the subvolume).
+    identity.set(memory.bytes.subarray(56, 64), 8);
+  } else {
+    identity.set(readUuid(sys, fd, magic, memory) ?? []);
+  }
   return { device, identity, trustsDirentIno: trustsDirentIno(magic) };
 }
 
 function readUuid(sys: Sys, fd: number, magic: number, memory: Memory): Buffer | undefined {
-  // struct fsuuid2: a length byte, then the UUID (include/uapi/linux/fs.h, Linux 6.9).
   memory.bytes.fill(0, 0, 32);
-  if (sys.ioctl(fd, FS_IOC_GETFSUUID, memory.address) === 0 && memory.bytes[0] === 16) {
-    return Buffer.from(memory.bytes.subarray(1, 17));
-  }
-  if (magic === XFS_SUPER_MAGIC && sys.ioctl(fd, XFS_IOC_FSGEOMETRY_V1, memory.address) === 0) {
+  if (magic === XFS_SUPER_MAGIC) {
+    if (sys.ioctl(fd, XFS_IOC_FSGEOMETRY_V1, memory.address) !== 0) return undefined;
     return Buffer.from(memory.bytes.subarray(64, 80));
   }
-  return undefined;
+  // struct fsuuid2: a length byte, then the UUID (include/uapi/linux/fs.h, Linux 6.9).
+  if (sys.ioctl(fd, FS_IOC_GETFSUUID, memory.address) !== 0 || memory.bytes[0] !== 16) return undefined;
+  return Buffer.from(memory.bytes.subarray(1, 17));
 }
 
 const HANDLE_BYTES = 128;
