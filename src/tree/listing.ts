@@ -3,6 +3,9 @@ import type { Address, Memory, Sys } from "../sys/sys.ts";
 const BUFFER_BYTES = 1 << 16;
 const DOT = 0x2e;
 
+/** One name to be dealt with: a copy, because the listing's buffer is reused. */
+export type Entry = { name: Buffer; inoLow: number; inoHigh: number };
+
 /**
  * Reads a directory with getdents64(2): names stay in the kernel's buffer, NUL-terminated, so that calls can take
  * them from there. struct linux_dirent64: d_ino 8, d_off 8, d_reclen 2, d_type 1, d_name.

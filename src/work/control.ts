@@ -20,14 +20,19 @@ export class Control {
     this.#nextSlotNs = new BigInt64Array(memory, WORDS * 4, 1);
   }
 
-  /** How many subdirectories workers should give away: as many as there are idle workers. */
+  /** How often workers should give part of their work away: as many times as there are idle workers. */
   setWanted(count: number): void {
     Atomics.store(this.#words, WANTED, count);
   }
 
-  /** Whether a worker should give a subdirectory away now; true takes one wish. */
+  /** Whether some worker is idle. */
+  get isWished(): boolean {
+    return Atomics.load(this.#words, WANTED) > 0;
+  }
+
+  /** Whether a worker should give part of its work away now; true takes one wish. */
   takeWish(): boolean {
-    if (Atomics.load(this.#words, WANTED) <= 0) return false;
+    if (!this.isWished) return false;
     if (Atomics.sub(this.#words, WANTED, 1) > 0) return true;
     Atomics.add(this.#words, WANTED, 1);
     return false;

@@ -43,6 +43,3 @@ export function pathOf(frame: Located, name?: Buffer): Buffer {
   }
   return Buffer.concat(parts.reverse());
 }
-
-/** One name to be dealt with: a copy, because the listing's buffer is reused. */
-export type Entry = { name: Buffer; inoLow: number; inoHigh: number };

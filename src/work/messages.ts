@@ -2,6 +2,7 @@ import type { Compared } from "../options.ts";
 import type { StoreShared } from "../../store/store.ts";
 import type { FilterRules } from "../tree/filter.ts";
 import type { TargetTraits } from "../tree/traits.ts";
+import type { Loan } from "./lent-entries.ts";
 
 /** Everything a worker needs for its whole life; plain data, cloned to the thread. */
 export type WorkerSetup = {
@@ -59,6 +60,8 @@ export type Task = {
   isPlain: boolean;
   /** Given away: the directory's own entries are done, only these subdirectories are left. */
   subdirectories?: Buffer[];
+  /** Lent: nothing but these entries of the directory. */
+  loan?: Loan;
   /** st_dev of the parent, for --one-file-system and lost+found; -1 for none. */
   parentDevice: number;
 };

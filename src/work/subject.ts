@@ -5,8 +5,9 @@ import { procPath } from "../tree/apply.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld, type Held } from "../tree/traits.ts";
 import { readWithoutXattrs, withoutXattrs } from "../tree/without-xattrs.ts";
+import type { Entry } from "../tree/listing.ts";
 import { fromSource } from "./errors.ts";
-import type { Entry, Frame } from "./frame.ts";
+import type { Frame } from "./frame.ts";
 import type { Thread } from "./thread.ts";
 
 /** A source inode being dealt with. */

@@ -2,9 +2,10 @@ import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
 import type { InodeKey } from "../../store/store.ts";
+import type { Entry } from "../tree/listing.ts";
 import { dataBytesOf } from "./survey-content.ts";
 import { onTarget } from "./errors.ts";
-import type { Entry, Frame } from "./frame.ts";
+import type { Frame } from "./frame.ts";
 import { LINKS_UNDER_WAY } from "./link.ts";
 import type { SurveyContext } from "./survey-context.ts";
 

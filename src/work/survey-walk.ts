@@ -2,11 +2,11 @@ import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/const
 import { errno } from "../sys/errors.ts";
 import { metadataOf, readAttributes, sameAttributes } from "../tree/attributes.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
-import { Listing } from "../tree/listing.ts";
+import { Listing, type Entry } from "../tree/listing.ts";
 import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { EntryFailure, fromSource, onSource, onTarget } from "./errors.ts";
-import { pathOf, type Entry, type Frame } from "./frame.ts";
+import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { openSource, statOpen } from "./source-file.ts";
 import { heldOf, heldOfUnreadable } from "./subject.ts";

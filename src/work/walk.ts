@@ -2,12 +2,14 @@ import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC } from "../sys/const
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import { metadataOf } from "../tree/attributes.ts";
-import { Listing } from "../tree/listing.ts";
+import { Listing, type Entry } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
-import { EntryFailure, onSource, onTarget } from "./errors.ts";
-import { pathOf, type Entry, type Frame } from "./frame.ts";
+import { EntryFailure, onSource } from "./errors.ts";
+import { pathOf, type Frame } from "./frame.ts";
+import { LentEntries } from "./lent-entries.ts";
 import type { Task, TaskOutcome } from "./messages.ts";
 import { Settler } from "./settle.ts";
+import { Sharer } from "./share.ts";
 import { openSource, statOpen } from "./source-file.ts";
 import { TargetDirectory } from "./target-directory.ts";
 import type { Thread } from "./thread.ts";
@@ -25,6 +27,7 @@ export class Walker {
   readonly #settler: Settler;
   readonly #listing: Listing;
   readonly #target: TargetDirectory;
+  readonly #sharer: Sharer;
   #pending: Entry[] = [];
   /** Names met in the task at hand, or the last one. */
   names = 0;
@@ -34,6 +37,7 @@ export class Walker {
     this.#settler = new Settler(thread);
     this.#listing = new Listing(thread.sys);
     this.#target = new TargetDirectory(thread, this.#settler.placer);
+    this.#sharer = new Sharer(thread);
   }
 
   /** @throws RunFailure, Stopped: the task is not complete then. */
@@ -42,14 +46,25 @@ export class Walker {
     this.names = 0;
     this.#target.begin();
     this.#pending = [];
+    const lent = task.loan === undefined ? undefined : new LentEntries(task.loan);
     try {
-      stack.push(this.#firstFrame(task));
+      const frame = this.#firstFrame(task);
+      stack.push(frame);
+      if (lent !== undefined) this.#settleLent(frame, lent);
       while (stack.length > 0) this.#step(stack);
     } finally {
       this.#thread.session.flushRecords();
       for (const frame of stack) this.#close(frame);
+      lent?.finish();
     }
     return this.#target.hasUncompared ? "withheld" : "done";
+  }
+
+  #settleLent(frame: Frame, lent: LentEntries): void {
+    if (!lent.take()) return;
+    this.#settleAll(frame, lent.entries);
+    // What has become a directory meanwhile.
+    this.#target.makeSubdirectories(frame);
   }
 
   #firstFrame(task: Task): Frame {
@@ -60,10 +75,8 @@ export class Walker {
     );
     if (this.#thread.rules.oneFileSystem && frame.isMountRoot && task.parentDevice >= 0)
       this.#stayOutside(frame);
-    if (task.subdirectories !== undefined) {
-      frame.isListed = true;
-      frame.subdirectories = task.subdirectories.map((name) => Buffer.from(name));
-    }
+    frame.isListed ||= task.subdirectories !== undefined || task.loan !== undefined;
+    frame.subdirectories = task.subdirectories?.map((name) => Buffer.from(name)) ?? [];
     return frame;
   }
 
@@ -106,7 +119,7 @@ export class Walker {
       this.#thread.checkStop();
       this.#list(frame);
     }
-    this.#giveAway(stack);
+    this.#sharer.giveSubdirectories(stack);
     const name = frame.subdirectories.pop();
     const child = name === undefined ? undefined : this.#descend(frame, name);
     if (frame.subdirectories.length === 0) {
@@ -114,29 +127,6 @@ export class Walker {
       this.#close(frame);
     }
     if (child !== undefined) stack.push(child);
-  }
-
-  /** An idle worker gets half of what is left at the shallowest level that has anything left. */
-  #giveAway(stack: Frame[]): void {
-    const { control, sys } = this.#thread;
-    const frame = stack.find(({ subdirectories }) => subdirectories.length > 1);
-    if (frame === undefined || !control.takeWish()) return;
-    const sourceFd = onSource(sys.dup(frame.sourceFd), "dup");
-    const targetFd = onTarget(sys.dup(frame.targetFd), "dup");
-    const given = frame.subdirectories.splice(0, frame.subdirectories.length >> 1);
-    const task: Task = {
-      type: "task",
-      unit: frame.unit,
-      mode: frame.mode,
-      sourceFd,
-      targetFd,
-      actionsFd: frame.actionsFd,
-      path: pathOf(frame),
-      isPlain: frame.isPlain,
-      subdirectories: given,
-      parentDevice: frame.filesystem.device,
-    };
-    this.#thread.give({ type: "given", task });
   }
 
   #close(frame: Frame): void {
@@ -242,6 +232,15 @@ export class Walker {
     const entries = this.#pending;
     this.#pending = [];
     entries.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
+    const lent = this.#sharer.lend(frame, entries);
+    this.#settleAll(frame, entries);
+    const isBack = lent?.takeBack(() => {
+      this.#thread.checkStop();
+    });
+    if (lent !== undefined && isBack === true) this.#settleAll(frame, lent.entries);
+  }
+
+  #settleAll(frame: Frame, entries: readonly Entry[]): void {
     for (const entry of entries) {
       const isSettled = this.#thread.attempt(frame, entry.name, () => {
         if (this.#settler.settle(frame, entry) === "directory" && frame.mode !== "loose") {
