@@ -1,5 +1,6 @@
 import {
   AT_EMPTY_PATH,
+  AT_FDCWD,
   AT_SYMLINK_NOFOLLOW,
   O_CLOEXEC,
   O_PATH,
@@ -31,7 +32,8 @@ export type StoreShared = {
   met: SharedArrayBuffer;
   /**
    * Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still
-   * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then.
+   * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then. 5: 1 where the index may have
+   * rows by now.
    */
   control: SharedArrayBuffer;
   /** One bit for each size of a large object of this run. */
@@ -43,6 +45,8 @@ export type StoreShared = {
 const DESCRIPTORS_LEFT = 2;
 export const HAD_ROWS = 3;
 export const BEGAN_EMPTY = 4;
+export const HAS_ROWS = 5;
+const WORDS = 6;
 
 /** 128 KiB: far more bits than there are large files of different sizes. */
 const SIZE_BITS = 1 << 20;
@@ -53,7 +57,7 @@ const OBJECT_BITS = 1 << 23;
 export function sharedMemory(): Pick<StoreShared, "table" | "control" | "sizes" | "objects"> {
   return {
     table: InodeTable.allocate(),
-    control: new SharedArrayBuffer(5 * 4),
+    control: new SharedArrayBuffer(WORDS * 4),
     sizes: new SharedArrayBuffer(SIZE_BITS / 8),
     objects: new SharedArrayBuffer(OBJECT_BITS / 8),
   };
@@ -65,7 +69,9 @@ export function shareForReading(
     met?: SharedArrayBuffer;
   },
 ): StoreShared {
-  return { met: MetInodes.allocate(), ...store, journalFds: [-1, -1], ...sharedMemory() };
+  const memory = sharedMemory();
+  new Int32Array(memory.control)[HAS_ROWS] = 1;
+  return { met: MetInodes.allocate(), ...store, journalFds: [-1, -1], ...memory };
 }
 
 /** Records held back until so many are together, or so much content: what a kill makes the next run read again. */
@@ -90,7 +96,8 @@ export class StoreSession {
   readonly #kernel: Kernel;
   readonly #shared: StoreShared;
   readonly #control: Int32Array;
-  readonly #index: Index;
+  /** Opened when there is a row to be read. */
+  #index: Index | undefined;
   readonly #sizes: Int32Array;
   readonly #objects: Int32Array;
   readonly #stat: Stat;
@@ -107,9 +114,21 @@ export class StoreSession {
     this.met = new MetInodes(shared.met);
     this.#sizes = new Int32Array(shared.sizes);
     this.#objects = new Int32Array(shared.objects);
-    this.#index = Index.open(shared.indexPath, "read");
     this.#stat = new Stat(kernel.sys);
     this.#records = new RecordBuffer(kernel.sys, HELD_RECORDS);
+  }
+
+  get #rows(): Index | undefined {
+    if (this.#index === undefined && Atomics.load(this.#control, HAS_ROWS) !== 0) this.#index = this.#open();
+    return this.#index;
+  }
+
+  /** @throws SysError where the index went while the run was on. */
+  #open(): Index {
+    const { sys, scratch } = this.#kernel;
+    const { indexPath } = this.#shared;
+    check(sys.statx(AT_FDCWD, scratch.text(indexPath), 0, new Stat(sys).address), "statx", indexPath);
+    return Index.open(indexPath, "read");
   }
 
   /** Whether an earlier run has left rows in the index. */
@@ -119,7 +138,7 @@ export class StoreSession {
 
   /** What an earlier run knew of this source inode; to be compared before it is believed. Valid until the next call. */
   known(identity: Uint8Array, ino: bigint): ReturnType<typeof decodeSourceRow> | undefined {
-    const row = this.#index.source(identity, ino);
+    const row = this.#rows?.source(identity, ino);
     return row === undefined ? undefined : decodeSourceRow(row);
   }
 
@@ -129,7 +148,7 @@ export class StoreSession {
    */
   knowsSize(sizeBytes: number): boolean {
     const { word, bit } = this.#sizeBit(sizeBytes);
-    return (Atomics.load(this.#sizes, word) & bit) !== 0 || this.#index.hasSize(sizeBytes);
+    return (Atomics.load(this.#sizes, word) & bit) !== 0 || (this.#rows?.hasSize(sizeBytes) ?? false);
   }
 
   noteSize(sizeBytes: number): void {
@@ -253,7 +272,7 @@ export class StoreSession {
 
   /** The inode that the reference stood for when its content was last known to be right. */
   sealed(ref: Ref): TargetState | undefined {
-    const row = this.#index.object(ref.bytes);
+    const row = this.#rows?.object(ref.bytes);
     return row === undefined ? undefined : decodeTarget(row);
   }
 
@@ -346,10 +365,10 @@ export class StoreSession {
 
   /** Lets later reads see rows committed since; call between tasks and directories, never per name. */
   refresh(): void {
-    this.#index.refresh();
+    this.#index?.refresh();
   }
 
   async close(): Promise<void> {
-    await this.#index.close();
+    await this.#index?.close();
   }
 }

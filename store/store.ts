@@ -17,7 +17,7 @@ import { REF_BYTES } from "./ref.ts";
 import { moveIndex } from "./index/move.ts";
 import { looksSound } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
-import { BEGAN_EMPTY, HAD_ROWS, sharedMemory, type StoreShared } from "./session.ts";
+import { BEGAN_EMPTY, HAD_ROWS, HAS_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
 export { StoreError } from "./errors.ts";
 export { existingPolicy, type MergePolicy } from "./format.ts";
@@ -107,7 +107,7 @@ export class Store {
     this.#control = new Int32Array(memory.control);
     const hasRows = opened.index.hasRows;
     this.indexState = opened.isDiscarded ? "discarded" : hasRows ? "sound" : "empty";
-    if (hasRows) Atomics.store(this.#control, HAD_ROWS, 1);
+    if (hasRows) for (const word of [HAD_ROWS, HAS_ROWS]) Atomics.store(this.#control, word, 1);
     // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
     const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
     if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
@@ -136,7 +136,7 @@ export class Store {
       if (sizeBytes > 0) await this.#sync();
       this.#journal.drain(which, sizeBytes, (records) => {
         const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
-        this.#openIndex.commit(checked);
+        this.#commit(checked);
         if (checked.length > 0) Atomics.store(this.#control, HAD_ROWS, 1);
         good += checked.length / RECORD_BYTES;
       });
@@ -152,9 +152,14 @@ export class Store {
     Atomics.store(this.#control, 0, 1 - full);
     await this.#sync();
     this.#journal.drain(full, sizeBytes, (records) => {
-      this.#openIndex.commit(records);
+      this.#commit(records);
     });
     this.#journal.empty(full);
+  }
+
+  #commit(records: Buffer): void {
+    this.#openIndex.commit(records);
+    Atomics.store(this.#control, HAS_ROWS, 1);
   }
 
   get #openIndex(): Index {

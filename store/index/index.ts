@@ -1,4 +1,4 @@
-import { open, type RootDatabase } from "lmdb";
+import type { RootDatabase } from "lmdb";
 import {
   IDENTITY_BYTES,
   RECORD_BYTES,
@@ -12,6 +12,7 @@ import {
   type TargetState,
 } from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
+import { lmdb } from "./lmdb.ts";
 
 const SOURCE_KEY = 0x73;
 const OBJECT_KEY = 0x6f;
@@ -44,7 +45,7 @@ export class Index {
   readonly #objectKey = Buffer.alloc(1 + REF_BYTES, OBJECT_KEY);
   readonly #sizeKey = Buffer.alloc(1 + 8, SIZE_KEY);
 
-  /** @param directory where LMDB keeps data.mdb and lock.mdb; made by the caller. */
+  /** @param directory where LMDB keeps data.mdb and lock.mdb; it must exist, or lmdb goes on for ever making it. */
   static open(directory: string, access: "read" | "write"): Index {
     return Index.#open(directory, { noSubdir: false, readOnly: access === "read" });
   }
@@ -55,7 +56,7 @@ export class Index {
   }
 
   static #open(path: string, more: { noSubdir: boolean; readOnly: boolean; noSync?: boolean }): Index {
-    const database = open<Buffer, Buffer>({
+    const database = lmdb().open<Buffer, Buffer>({
       path,
       ...more,
       keyEncoding: "binary",

@@ -1,4 +1,5 @@
-import { open, type RootDatabase } from "lmdb";
+import type { RootDatabase } from "lmdb";
+import { lmdb } from "./lmdb.ts";
 
 /** Rows held in each of the two generations in memory: some 20 MB in all. */
 const HELD_ROWS = 32_768;
@@ -15,7 +16,7 @@ export class Ledger {
 
   /** @param directory an empty one; it may be removed once this returns. */
   static open(directory: string): Ledger {
-    const database = open<Buffer, Buffer>({
+    const database = lmdb().open<Buffer, Buffer>({
       path: directory,
       noSubdir: false,
       keyEncoding: "binary",
