@@ -85,7 +85,7 @@ export class StoreView {
     const index = openCopied(writer, directory);
     const keeper = new RowKeeper(this.#kernel, this);
     const isKept = keeper.isKept.bind(keeper);
-    const figures = weighIndex(this.#kernel, directory, { index, isKept, isAsWeighed: false });
+    const figures = weighIndex(this.#kernel, directory, { index, isKept, weighedRows: undefined });
     await index.close();
     return figures;
   }

@@ -59,6 +59,8 @@ export class Store {
   /** What became of the index that was there: it may have been missing or empty, or no index of this machine. */
   readonly indexState: "sound" | "empty" | "discarded";
   #index: Index | undefined;
+  /** As the last compact left the index, before this one took anything away. */
+  #weighedRows: number | undefined;
   readonly #journal: Journal;
   readonly #control: Int32Array;
   readonly #lockFd: number;
@@ -168,6 +170,19 @@ export class Store {
   }
 
   /**
+   * To be called before names of the store go. Should the run die with some of them gone, the next one must not believe
+   * that each row was looked at; who lives to `compactIndex` still may. @throws Error where the disk fails
+   */
+  expectChanges(): void {
+    try {
+      this.#weighedRows = this.#openIndex.forgetWeighed();
+    } catch (error) {
+      // What frees a full disk must go on; at worst rows of what is gone stay until others join them.
+      if (!isFull(error)) throw error;
+    }
+  }
+
+  /**
    * Takes rows out that speak of what is no longer in the store, and gives the file its real size. Nobody else may have
    * the index open; nothing can be sealed afterwards. `change`: what this run did to the store's names.
    * @throws SysError
@@ -177,8 +192,8 @@ export class Store {
     const { indexPath, ...directories } = this.shared;
     const keeper = new RowKeeper(this.#kernel, directories);
     const isKept = keeper.isKept.bind(keeper);
-    const isAsWeighed = change === "none";
-    const figures = weighIndex(this.#kernel, indexPath, { index, isKept, isAsWeighed });
+    const weighedRows = change === "none" ? this.#weighedRows : undefined;
+    const figures = weighIndex(this.#kernel, indexPath, { index, isKept, weighedRows });
     if (!figures.isRewritten) {
       if (index.weighedRows !== figures.rows) index.rememberWeighed(figures.rows);
       return figures;
@@ -287,6 +302,12 @@ export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   }
   check(result, "flock");
   return fd;
+}
+
+/** LMDB tells errors by their numbers. */
+function isFull(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return code === errno.ENOSPC || code === errno.EDQUOT;
 }
 
 /** Elsewhere each store has a folder of its own. */

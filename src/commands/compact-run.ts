@@ -218,6 +218,7 @@ function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch)
     items,
     execute: (): boolean => {
       watch.step = "sweep";
+      opened.store?.expectChanges();
       return executeSweep(parts, items) > 0;
     },
   };

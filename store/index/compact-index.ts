@@ -22,17 +22,20 @@ export type IndexFigures = {
 };
 
 /**
- * What would be left of the index, and whether it is worth a rewrite. `isAsWeighed`: nothing has left the store since
- * the last look at each row; where there are as many rows as then, all of them are kept.
+ * What would be left of the index, and whether it is worth a rewrite. `weighedRows`: how many rows the last look at
+ * each of them kept, if nothing has left the store since; where there are as many now, all of them are kept.
  */
 export function weighIndex(
   kernel: Kernel,
   directory: string,
-  { index, isKept, isAsWeighed }: { index: Index; isKept: (row: IndexRow) => boolean; isAsWeighed: boolean },
+  {
+    index,
+    isKept,
+    weighedRows,
+  }: { index: Index; isKept: (row: IndexRow) => boolean; weighedRows: number | undefined },
 ): IndexFigures {
   const rows = index.rowCount;
-  const isKnown = isAsWeighed && rows === index.weighedRows;
-  const droppedRows = isKnown ? 0 : countDropped(index, isKept);
+  const droppedRows = rows === weighedRows ? 0 : countDropped(index, isKept);
   const bytes = sizeOf(kernel, directory);
   const isRewritten = droppedRows > 0 || bytes > index.usedBytes * 1.5 + SLACK_BYTES;
   return { rows, droppedRows, bytesBefore: bytes, bytesAfter: bytes, isRewritten };

@@ -113,6 +113,7 @@ export class Index {
   /** Writes the rows of whole records (a multiple of RECORD_BYTES; damaged ones are passed over), in one transaction. */
   commit(records: Buffer): void {
     this.#database.transactionSync(() => {
+      this.#database.removeSync(WEIGHED_KEY);
       for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
         this.#putRecord(records.subarray(at, at + RECORD_BYTES));
       }
@@ -144,6 +145,12 @@ export class Index {
 
   get weighedRows(): number | undefined {
     return this.#database.getBinaryFast(WEIGHED_KEY)?.readDoubleLE(0);
+  }
+  /** Durable when it returns; a full disk may refuse it. @returns what was remembered */
+  forgetWeighed(): number | undefined {
+    const weighed = this.weighedRows;
+    if (weighed !== undefined) this.#database.transactionSync(() => this.#database.removeSync(WEIGHED_KEY));
+    return weighed;
   }
   rememberWeighed(count: number): void {
     const value = Buffer.alloc(8);

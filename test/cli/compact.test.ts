@@ -311,6 +311,15 @@ describe("index", () => {
     expect(next.droppedRows).toBe(0);
     expect(readdirSync(join(target, ".dedupe/index")).filter((name) => name.includes("new"))).toEqual([]);
   });
+
+  it("drops rows of what an earlier run pruned without a look at the index", () => {
+    const target = makeTarget();
+    compactWell(target);
+    for (const day of ["daily.0", "daily.1"]) rmSync(join(target, day), { recursive: true });
+    expect(compactWell(target, "--steps", "prune").summary.prune.objects).toBeGreaterThan(0);
+    expect(compactWell(target).summary.index.droppedRows).toBeGreaterThan(0);
+    expect(compactWell(target).summary.index.droppedRows).toBe(0);
+  });
 });
 
 describe("what compact refuses or leaves alone", () => {
