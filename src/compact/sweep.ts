@@ -1,17 +1,24 @@
-import { AT_SYMLINK_NOFOLLOW, DT_DIR, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import {
+  AT_SYMLINK_NOFOLLOW,
+  DT_DIR,
+  DT_UNKNOWN,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  O_RDONLY,
+} from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
-import { openQuietly, type Kernel } from "../sys/files.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls } from "../tree/attributes.ts";
-import { Listing } from "../tree/listing.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { variantOfStat } from "../relink/variant.ts";
+import { NameCounter, listDirectory } from "./count-names.ts";
 
 export type SweepParts = {
   kernel: Kernel;
-  directories: { tmpFd: number; stagingFd: number; logFd: number; objectsFd: number };
+  directories: { tmpFd: number; stagingFd: number; logFd: number; objectsFd: number; groupsFd: number };
   compared: RelinkRules["compared"];
   /** Staged snapshots go too. */
   forgetsUnfinished: boolean;
@@ -30,19 +37,14 @@ const halfWritten = /\.new$/;
 /** What dead runs left, and what is to become of it; nothing is changed. @throws SysError */
 export function planSweep(parts: SweepParts): SweepItem[] {
   const { kernel, directories, forgetsUnfinished } = parts;
-  const tmp = list(kernel, directories.tmpFd).map(({ name, type }): SweepItem => ({
-    folder: "tmp",
-    name,
-    verdict: judgeTemporary(parts, name, type),
-  }));
-  const staging = list(kernel, directories.stagingFd).map(({ name }): SweepItem => {
+  const staging = listDirectory(kernel, directories.stagingFd).map(({ name }): SweepItem => {
     const isWanted = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
     return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
   });
-  const log = list(kernel, directories.logFd)
+  const log = listDirectory(kernel, directories.logFd)
     .filter(({ name, type }) => type !== DT_DIR && halfWritten.test(name.toString("latin1")))
     .map(({ name }): SweepItem => ({ folder: "log", name, verdict: "drop" }));
-  return [...tmp, ...staging, ...log];
+  return [...new Temporaries(parts, staging).judge(), ...staging, ...log];
 }
 
 /** @returns how many names went. @throws SysError */
@@ -55,30 +57,53 @@ export function executeSweep({ kernel, directories }: SweepParts, items: readonl
   return dropped.reduce((sum, { folder, name }) => sum + removeTree(kernel, fds[folder], name), 0);
 }
 
-function list({ sys, scratch }: Kernel, fd: number): { name: Buffer; type: number }[] {
-  if (fd < 0) return [];
-  const own = check(sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0), "openat");
-  const listing = new Listing(sys);
-  const found: { name: Buffer; type: number }[] = [];
-  try {
-    while (check(listing.read(own), "getdents64") > 0)
-      while (listing.next()) found.push({ name: listing.copyName(), type: listing.type });
-  } finally {
-    sys.close(own);
-  }
-  return found.sort((a, b) => a.name.compare(b.name));
-}
-
 /** A name in tmp/ may be the last one of a file that was replaced: it goes where nothing is lost with it. */
-function judgeTemporary(parts: SweepParts, name: Buffer, type: number): Verdict {
-  const { sys, scratch } = parts.kernel;
-  if (type === DT_DIR) return "unknown";
-  const stat = new Stat(sys);
-  const at = scratch.at(name);
-  check(sys.statx(parts.directories.tmpFd, at, AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
-  if (stat.nlink > 1 || (stat.isRegular && stat.sizeBytes === 0)) return "drop";
-  if (ownNames.test(name.toString("latin1"))) return "drop";
-  return stat.isRegular && hasTwin(parts, name, stat) ? "drop" : "unknown";
+class Temporaries {
+  readonly #parts: SweepParts;
+  readonly #staging: readonly SweepItem[];
+  #ours: NameCounter | undefined;
+
+  constructor(parts: SweepParts, staging: readonly SweepItem[]) {
+    this.#parts = parts;
+    this.#staging = staging;
+  }
+
+  judge(): SweepItem[] {
+    const { kernel, directories } = this.#parts;
+    return listDirectory(kernel, directories.tmpFd).map(({ name, type }) => ({
+      folder: "tmp",
+      name,
+      verdict: this.#judge(name, type),
+    }));
+  }
+
+  #judge(name: Buffer, type: number): Verdict {
+    const { sys, scratch } = this.#parts.kernel;
+    if (type === DT_DIR) return "unknown";
+    const stat = new Stat(sys);
+    const at = scratch.at(name);
+    check(sys.statx(this.#parts.directories.tmpFd, at, AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+    if (stat.isRegular && stat.sizeBytes === 0) return "drop";
+    if (this.#hasOtherNames(stat) || ownNames.test(name.toString("latin1"))) return "drop";
+    return stat.isRegular && hasTwin(this.#parts, name, stat) ? "drop" : "unknown";
+  }
+
+  /** Names that go with this one, in tmp/ or staging/, or after it, since an object that has no others goes, are none. */
+  #hasOtherNames({ nlink, ino }: Stat): boolean {
+    if (nlink === 1) return false;
+    this.#ours ??= this.#countOurs();
+    return nlink > this.#ours.of(ino);
+  }
+
+  #countOurs(): NameCounter {
+    const { kernel, directories } = this.#parts;
+    const { tmpFd, stagingFd, objectsFd, groupsFd } = directories;
+    const counter = new NameCounter(kernel);
+    for (const fd of [tmpFd, objectsFd, groupsFd]) counter.addDirectory(fd);
+    for (const { name, verdict } of this.#staging)
+      if (verdict === "drop") counter.add(stagingFd, name, DT_UNKNOWN);
+    return counter;
+  }
 }
 
 /** Whether another inode with this content and these attributes is in the store, and hashes to its name. */
@@ -94,22 +119,24 @@ function hasTwin({ kernel, directories, compared }: SweepParts, name: Buffer, st
     const xattrs = new XattrCalls(sys, scratch);
     const variant = variantOfStat(stat, compared, () => xattrs.read({ fd }));
     const ref = new Ref(sys).setObject(Buffer.from(digest), variant, undefined);
-    return isSound(kernel, directories.objectsFd, { ref, content, sizeBytes: stat.sizeBytes });
+    return isSound(kernel, directories.objectsFd, { ref, content, leftover: stat });
   } finally {
     sys.close(fd);
   }
 }
 
 function isSound(
-  { sys }: Kernel,
+  kernel: Kernel,
   objectsFd: number,
-  { ref, content, sizeBytes }: { ref: Ref; content: ContentMover; sizeBytes: number },
+  { ref, content, leftover }: { ref: Ref; content: ContentMover; leftover: Stat },
 ): boolean {
+  const { sys } = kernel;
   const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = openQuietly(sys, objectsFd, ref.format(), flags);
   if (fd < 0) return false;
   try {
-    return content.hash(fd, sizeBytes)?.equals(ref.digest) ?? false;
+    if (statDescriptor(kernel, fd, new Stat(sys)).ino === leftover.ino) return false;
+    return content.hash(fd, leftover.sizeBytes)?.equals(ref.digest) ?? false;
   } finally {
     sys.close(fd);
   }

@@ -105,6 +105,23 @@ describe("sweep", () => {
     expect(run.summary.sweep).toEqual({ leftovers: 3, unfinished: 0 });
   });
 
+  it("keeps leftovers that are all names that a file has, but for those that go as well", () => {
+    const target = makeTarget();
+    const tmp = join(target, ".dedupe/tmp");
+    const staged = join(target, ".dedupe/staging/u17");
+    writeFileSync(join(tmp, "relink.5"), "nowhere else\n");
+    linkSync(join(tmp, "relink.5"), join(tmp, "relink.6"));
+    writeFileSync(join(tmp, "relink.7"), "and in what is swept\n");
+    linkSync(join(tmp, "relink.7"), staged);
+    renameSync(join(target, "loose"), join(tmp, "relink.8"));
+    const run = compact(target);
+    expect(run.code).toBe(4);
+    expect(readdirSync(tmp)).toEqual(["relink.5", "relink.6", "relink.7", "relink.8"]);
+    expect(findings(run)).toMatchObject(readdirSync(tmp).map((name) => ({ path: `.dedupe/tmp/${name}` })));
+    expect(existsSync(staged)).toBe(false);
+    expect(run.summary.prune.objects).toBe(0);
+  });
+
   it("keeps what a migration goes on with, and what it names, unless that is to be forgotten", () => {
     const target = makeTarget();
     const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");
@@ -387,6 +404,21 @@ describe("--detach", () => {
     rmSync(objectPathOf(target, join(target, ".dedupe/tmp/relink.0")));
     expect(dedupe(["compact", "--detach", "--forget-unfinished", target]).code).toBe(1);
     expect(existsSync(join(target, ".dedupe/tmp/relink.0"))).toBe(true);
+  });
+
+  it("is refused where two leftovers are all names of a file", () => {
+    const target = makeTarget();
+    const [one, two] = ["relink.0", "relink.1"].map((name) => join(target, ".dedupe/tmp", name)) as [
+      string,
+      string,
+    ];
+    writeFileSync(one, "nowhere else\n");
+    linkSync(one, two);
+    expect(dedupe(["compact", "--detach", target])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("relink.0") as string,
+    });
+    expect(readFileSync(two, "utf8")).toBe("nowhere else\n");
   });
 });
 
