@@ -17,7 +17,7 @@ import { InodeTable, type TargetInode } from "./inode-table.ts";
 import { MetInodes } from "./met-inodes.ts";
 import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode, type TargetState } from "./record.ts";
 import type { Ref } from "./ref.ts";
-import type { VariantRecord } from "./variant.ts";
+import { variantOf, type VariantRecord } from "./variant.ts";
 
 /** What a worker needs to join the store its process has open; descriptors are the process's. */
 export type StoreShared = {
@@ -78,6 +78,12 @@ export function shareForReading(
 const HELD_RECORDS = 64;
 const HELD_CONTENT_BYTES = 8 << 10;
 
+/** Reads the xattrs that count, sorted by name. */
+export type XattrReader = { read(door: { path: Buffer }): NonNullable<VariantRecord["xattrs"]> };
+
+/** What is expected of an object: those of its attributes that are compared; of xattrs only that they are. */
+export type LookedFor = VariantRecord & { sizeBytes: number };
+
 export type Look = "absent" | "sound" | "bad";
 
 /** One thread's use of the store. */
@@ -104,12 +110,18 @@ export class StoreSession {
   readonly #records: RecordBuffer;
   #heldContentBytes = 0;
   readonly #content: ContentMover;
+  readonly #xattrs: XattrReader;
 
-  constructor(kernel: Kernel, shared: StoreShared, content: ContentMover) {
+  constructor(
+    kernel: Kernel,
+    shared: StoreShared,
+    { content, xattrs }: { content: ContentMover; xattrs: XattrReader },
+  ) {
     this.#kernel = kernel;
     this.#shared = shared;
     this.#control = new Int32Array(shared.control);
     this.#content = content;
+    this.#xattrs = xattrs;
     this.table = new InodeTable(shared.table);
     this.met = new MetInodes(shared.met);
     this.#sizes = new Int32Array(shared.sizes);
@@ -211,7 +223,7 @@ export class StoreSession {
    * after a crash an object may hold anything (docs/design.md, "Sealing a batch").
    * @throws SysError when the target fails.
    */
-  look(ref: Ref, expected: VariantRecord & { sizeBytes: number }): Look {
+  look(ref: Ref, expected: LookedFor): Look {
     if (this.table.findObject(ref)) {
       // Links made through other entries are not in the count of this one.
       check(this.stat(ref, this.#stat), "statx", ref.text);
@@ -222,12 +234,12 @@ export class StoreSession {
   }
 
   /** As `look`, but nothing that this run remembers counts: someone may have written to the object since. */
-  lookOnDisk(ref: Ref, expected: VariantRecord & { sizeBytes: number }): Look {
+  lookOnDisk(ref: Ref, expected: LookedFor): Look {
     const result = this.stat(ref, this.#stat);
     if (result === -errno.ENOENT) return "absent";
     check(result, "statx", ref.text);
     this.remember(this.#stat);
-    if (!this.#attributesAre(expected)) return "bad";
+    if (!this.#attributesAre(ref, expected)) return "bad";
     if (!this.#isSealed(ref) && !this.#hashesToItsName(ref)) return "bad";
     this.table.insertObject(ref, this.found);
     return "sound";
@@ -258,16 +270,16 @@ export class StoreSession {
     found.mtimeNs = stat.mtimeNs;
   }
 
-  #attributesAre(expected: VariantRecord & { sizeBytes: number }): boolean {
+  /** Of what is in `stat`. Xattrs are not always known (the quick check spares them); its name says them, too. */
+  #attributesAre(ref: Ref, { mode, owner, mtimeNs, xattrs, sizeBytes }: LookedFor): boolean {
     const stat = this.#stat;
-    return (
-      stat.isRegular &&
-      stat.sizeBytes === expected.sizeBytes &&
-      (expected.mode === undefined || (stat.mode & 0o7777) === expected.mode) &&
-      (expected.owner === undefined ||
-        (stat.uid === expected.owner.uid && stat.gid === expected.owner.gid)) &&
-      (expected.mtimeNs === undefined || stat.mtimeNs === expected.mtimeNs)
-    );
+    if (!stat.isRegular || stat.sizeBytes !== sizeBytes) return false;
+    if (mode !== undefined && (stat.mode & 0o7777) !== mode) return false;
+    if (owner !== undefined && (stat.uid !== owner.uid || stat.gid !== owner.gid)) return false;
+    if (mtimeNs !== undefined && stat.mtimeNs !== mtimeNs) return false;
+    if (xattrs === undefined) return true;
+    const path = Buffer.from(`/proc/self/fd/${String(this.directoryOf(ref))}/${ref.text}`);
+    return variantOf({ mode, owner, mtimeNs, xattrs: this.#xattrs.read({ path }) }).equals(ref.variant);
   }
 
   /** The inode that the reference stood for when its content was last known to be right. */

@@ -2,10 +2,12 @@ import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { Stat } from "../sys/stat.ts";
 import type { StoreSession, Ref } from "../../store/store.ts";
+import { procPath } from "../tree/apply.ts";
 import { onTarget } from "../work/errors.ts";
 import { timeAt } from "../relink/layout.ts";
 import { RecordReader } from "../relink/record-file.ts";
 import type { RelinkThread } from "../relink/relink-thread.ts";
+import { variantOfStat } from "../relink/variant.ts";
 import {
   BLOCK_BYTES,
   DECISION_WORDS,
@@ -68,6 +70,7 @@ export class Mover {
       return;
     }
     this.#to.copyFrom(decision, TO);
+    if (!this.#isVariant(this.#to)) return;
     const moved = this.#session.move(ref, this.#to);
     if (moved === -errno.EEXIST) {
       this.#leave(this.#isItself() ? "named twice" : "equal to another");
@@ -87,6 +90,13 @@ export class Mover {
         (decision[SIZE_HIGH] as number) * 0x100000000 + (decision[SIZE_HIGH + 1] as number) &&
       stat.mtimeNs === timeAt(decision, MTIME)
     );
+  }
+
+  /** Size and time may have stayed, and others changed: a mode, an ACL. */
+  #isVariant(to: Ref): boolean {
+    const { ref, stat, rules, xattrs } = this.#thread;
+    const path = procPath(this.#session.fdOf("objects"), Buffer.from(ref.text));
+    return variantOfStat(stat, rules.compared, () => xattrs.read({ path })).equals(to.variant);
   }
 
   /** Whether the inode has its true name as well. */

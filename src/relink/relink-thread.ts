@@ -69,7 +69,7 @@ export class RelinkThread implements Kernel {
   }
 
   join(store: StoreShared): void {
-    this.#session = new StoreSession(this, store, this.content);
+    this.#session = new StoreSession(this, store, { content: this.content, xattrs: this.xattrs });
   }
 
   /** For a walk whose stock takes the place of the last one's. */

@@ -67,7 +67,10 @@ export class Restorer {
     this.#content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
     this.#xattrs = new XattrCalls(sys, scratch);
     this.#setter = new AttributeSetter(sys, scratch, this.#xattrs, new TimesBuffer(sys));
-    this.#session = store === undefined ? undefined : new StoreSession(kernel, store.shared, this.#content);
+    this.#session =
+      store === undefined
+        ? undefined
+        : new StoreSession(kernel, store.shared, { content: this.#content, xattrs: this.#xattrs });
   }
 
   statOf(fd: number, stat: Stat): Stat {

@@ -3,7 +3,7 @@ import { errno } from "../sys/errors.ts";
 import type { Address } from "../sys/sys.ts";
 import type { InodeKey, Ref } from "../../store/store.ts";
 import { procPath } from "../tree/apply.ts";
-import { readAttributes } from "../tree/attributes.ts";
+import { plainAttributes, readAttributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import type { Entry } from "../tree/listing.ts";
 import { EntryFailure, onTarget, targetFailed } from "./errors.ts";
@@ -146,8 +146,7 @@ export class Linker {
         otherRef.setBytes(ref.bytes);
         continue;
       }
-      const isUsable =
-        ref.kind === "held" || session.look(ref, unknownAttributes(targetStat.sizeBytes)) === "sound";
+      const isUsable = ref.kind === "held" || session.look(ref, this.#expected()) === "sound";
       if (!isUsable) {
         session.discard(ref);
         this.#openSibling(frame, entry, key, mostInSnapshot);
@@ -158,6 +157,13 @@ export class Linker {
       this.link(frame, entry, key, mostInSnapshot);
       return;
     }
+  }
+
+  /** Of a sibling: its name says what it is. */
+  #expected() {
+    const { targetStat } = this.#thread;
+    const attributes = plainAttributes(targetStat);
+    return { ...this.#thread.variantRecord(attributes), sizeBytes: targetStat.sizeBytes };
   }
 
   /** `ref` is the sibling to be, `otherRef` the inode to copy: from the store, so that the source is not read again. */
@@ -246,11 +252,3 @@ export class Linker {
     });
   }
 }
-
-const unknownAttributes = (sizeBytes: number) => ({
-  mode: undefined,
-  owner: undefined,
-  mtimeNs: undefined,
-  xattrs: undefined,
-  sizeBytes,
-});

@@ -67,8 +67,8 @@ export class Thread implements Kernel {
         this.counters.writtenBytes += bytes;
       },
     });
-    this.session = new StoreSession(this, setup.store, this.content);
     this.xattrs = new XattrCalls(sys, this.scratch);
+    this.session = new StoreSession(this, setup.store, { content: this.content, xattrs: this.xattrs });
     this.setter = new AttributeSetter(sys, this.scratch, this.xattrs, new TimesBuffer(sys));
     this.generations = new Generations(sys);
     this.filter = setup.rules.filter === undefined ? undefined : filterFrom(setup.rules.filter);

@@ -580,3 +580,19 @@ describe("without its store", () => {
     expectMigrated();
   });
 });
+
+describe.skipIf(!root)("an object whose attributes were changed in the target", () => {
+  it.each([
+    ["an xattr", ["setfattr", "-n", "user.mark", "-v", "other"]],
+    ["a mode", ["chmod", "0604"]],
+  ])("gets no new names: %s", (_what, [command, ...args]) => {
+    makeTree(source, { "daily.0/a": file("content of a\n") });
+    expectMigrated();
+    run(command!, ...args, join(target, "daily.0/a"));
+    renameSync(join(source, "daily.0"), join(source, "daily.1"));
+    run("cp", "-a", join(source, "daily.1"), join(source, "daily.0"));
+    run("touch", "-d", "2024-01-02", join(source, "daily.0"));
+    rmSync(join(target, "daily.0"), { recursive: true });
+    expectMigrated();
+  });
+});

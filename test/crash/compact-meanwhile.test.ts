@@ -1,0 +1,50 @@
+import { chmodSync, lstatSync } from "node:fs";
+import { join } from "node:path";
+import { beforeEach, describe, expect, it } from "vitest";
+import { compactWell, mismatches, objectsOf } from "../support/compact.ts";
+import { migrate } from "../support/dedupe.ts";
+import { compact } from "../support/faulty-run.ts";
+import type { FaultRule } from "../support/faults/plan.ts";
+import { source, target, useFolders } from "../support/folders.ts";
+import { makeSmallRoot } from "../support/small-root.ts";
+import { verify } from "../support/verify.ts";
+
+useFolders(2 ** 28);
+
+/** What another process does just before, or just after, the first call like this. */
+const meanwhile = (calls: string[], path: string, when: "before" | "after", command: string): FaultRule => ({
+  ...{ calls, path },
+  action: { type: "run", when, command },
+});
+
+const args = ["-j", "1", "--priority", "normal"];
+
+describe("compact leaves for the next run what changes", () => {
+  beforeEach(() => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    compactWell(target);
+  });
+
+  it.each([
+    ["an xattr", "setfattr -n user.mark -v late"],
+    ["a mode", "chmod 0604"],
+  ])("after it was decided what it is: %s", async (_what, command) => {
+    const large = join(target, "daily.0/large");
+    const namesOfLarge = () =>
+      [...objectsOf(target)]
+        .filter(([name]) => lstatOf(name).ino === lstatSync(large).ino)
+        .map(([name]) => name);
+    const before = namesOfLarge();
+    chmodSync(large, 0o640);
+    const rules = [meanwhile(["getdents64"], "/daily.0/docs", "after", `${command} ${large}`)];
+    expect((await compact(target, { args, plan: { rules } })).code).toBe(0);
+    expect(namesOfLarge()).toEqual(before);
+    expect(compactWell(target).summary.refile.objects).toBe(1);
+    expect(namesOfLarge()).not.toEqual(before);
+    expect(verify([target]).code).toBe(0);
+    expect(mismatches(target)).toEqual([]);
+  });
+});
+
+const lstatOf = (object: string) => lstatSync(join(target, ".dedupe/objects", object));
