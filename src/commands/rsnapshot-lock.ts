@@ -1,4 +1,5 @@
 import { DedupeError } from "../errors.ts";
+import { exitCodes } from "../exit-codes.ts";
 import type { RsnapshotOptions, WithTarget } from "../options.ts";
 import {
   AT_FDCWD,
@@ -9,7 +10,7 @@ import {
   O_RDONLY,
   O_WRONLY,
 } from "../sys/constants.ts";
-import { SysError, check, errno, errnoName, isSysError } from "../sys/errors.ts";
+import { SysError, errno, errnoName, isSysError } from "../sys/errors.ts";
 import { openRoot, readAt, statDescriptor, writeAll, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { reaches } from "../tree/reach.ts";
@@ -36,12 +37,14 @@ export async function withRsnapshotLock<Options extends RsnapshotOptions & { aga
   const conf = readRsnapshotConf(kernel, rsnapshotConf);
   const root = rootOf(conf, rsnapshotConf);
   checkTargets(kernel, root, options);
-  const release = takeLock(kernel, conf, context);
+  const lock = takeLock(kernel, conf, context);
+  let code: number;
   try {
-    return await work({ ...options, target: target ?? root });
+    code = await work({ ...options, target: target ?? root });
   } finally {
-    release();
+    lock.release();
   }
+  return lock.isLeft && code === exitCodes.ok.code ? exitCodes.failed.code : code;
 }
 
 function rootOf({ snapshotRoot }: RsnapshotConf, file: string): string {
@@ -82,8 +85,11 @@ function isSameTree(kernel: Kernel, root: string, path: string): boolean {
   }
 }
 
-/** As rsnapshot's add_lockfile. @returns releases it */
-function takeLock(kernel: Kernel, conf: RsnapshotConf, context: CommandContext): () => void {
+/** `isLeft`: it could not be removed, which was said, is never exit 0, and hides no other code. */
+type Lock = { release: () => void; isLeft: boolean };
+
+/** As rsnapshot's add_lockfile. */
+function takeLock(kernel: Kernel, conf: RsnapshotConf, context: CommandContext): Lock {
   const { lockfile } = conf;
   const warn = (code: string, message: string): void => {
     context.reporter.emit({ type: "notice", level: "warning", code, message });
@@ -93,17 +99,23 @@ function takeLock(kernel: Kernel, conf: RsnapshotConf, context: CommandContext):
       "NO_LOCKFILE",
       "rsnapshot's configuration names no lockfile: nothing keeps rsnapshot from working meanwhile",
     );
-    return () => undefined;
+    return { release: () => undefined, isLeft: false };
   }
   const stale = lookAtLock(kernel, lockfile);
   if (stale !== undefined) removeStale(kernel, lockfile, { conf, stale, warn });
   const made = makeLock(kernel, lockfile);
-  const lock = { isHeld: true };
-  const release = context.atExit(() => {
-    if (lock.isHeld) removeOwn(kernel, lockfile, made);
-    lock.isHeld = false;
+  let isHeld = true;
+  const lock: Lock = { release: () => undefined, isLeft: false };
+  lock.release = context.atExit(() => {
+    if (!isHeld) return;
+    isHeld = false;
+    const removed = removeOwn(kernel, lockfile, made);
+    lock.isLeft = removed < 0;
+    if (!lock.isLeft) return;
+    const what = `cannot be removed (${errnoName(-removed)}): remove it by hand`;
+    warn("LOCK_LEFT", `rsnapshot's lock ${lockfile.toString()} ${what}`);
   });
-  return release;
+  return lock;
 }
 
 type Identity = { device: number; ino: bigint };
@@ -177,10 +189,11 @@ function makeLock(kernel: Kernel, lockfile: Buffer): Identity {
   }
 }
 
-/** Not the lock of someone who took ours for a stale one. */
-function removeOwn(kernel: Kernel, lockfile: Buffer, made: Identity): void {
-  if (isStill(kernel, lockfile, made))
-    check(kernel.sys.unlinkat(AT_FDCWD, kernel.scratch.at(lockfile), 0), "unlinkat", lockfile);
+/** Not the lock of someone who took ours for a stale one. @returns 0 where it is gone, or -errno */
+function removeOwn(kernel: Kernel, lockfile: Buffer, made: Identity): number {
+  if (!isStill(kernel, lockfile, made)) return 0;
+  const removed = kernel.sys.unlinkat(AT_FDCWD, kernel.scratch.at(lockfile), 0);
+  return removed === -errno.ENOENT ? 0 : removed;
 }
 
 function held(lockfile: Buffer, who: string): DedupeError {

@@ -1,10 +1,12 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readRsnapshotConf } from "../../src/commands/rsnapshot-conf.ts";
 import { makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
+import { compact } from "../support/faulty-run.ts";
 import { openKernel } from "../support/kernel.ts";
 import { migrateWell } from "../support/migrate.ts";
 import { requireRsnapshot } from "../support/rsnapshot.ts";
@@ -129,6 +131,22 @@ describe("--rsnapshot-conf", () => {
     const missing = verify(["--quick"]);
     expect(missing.code).toBe(2);
     expect(missing.err).toContain("dedupe: missing required argument 'target'\n");
+  });
+
+  it("says that its lock could not be removed, which is never exit 0 and hides no other code", async () => {
+    const action = { type: "fail", errno: constants.errno.EROFS } as const;
+    const plan = { rules: [{ calls: ["unlinkat"], path: lockfile, action }] };
+    const args = ["-j", "1", "--priority", "normal", "--rsnapshot-conf", conf];
+    const left = await compact(target, { args, plan });
+    expect(left.stdout).toContain(`rsnapshot's lock ${lockfile} cannot be removed (EROFS)`);
+    expect(left).toMatchObject({ code: 1, stderr: "", summary: { outcome: "complete" } });
+    const foreign = join(target, ".dedupe/objects/mine");
+    writeFileSync(foreign, "");
+    rmSync(lockfile);
+    const found = await compact(target, { args, plan });
+    rmSync(foreign);
+    expect(found).toMatchObject({ code: 4, stderr: "", summary: { outcome: "findings" } });
+    expect(existsSync(lockfile)).toBe(true);
   });
 
   it("says that there is no lock to take where none is configured", () => {
