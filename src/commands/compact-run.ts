@@ -1,10 +1,5 @@
 import type { CompactOptions, WithTarget } from "../options.ts";
-import {
-  zeroRelinkCounters,
-  type CompactFigures,
-  type CompactStep,
-  type RelinkCounters,
-} from "../report/events.ts";
+import type { CompactFigures, CompactStep, RelinkCounters } from "../report/events.ts";
 import type { Kernel } from "../sys/files.ts";
 import { identifyFilesystem } from "../tree/identity.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
@@ -231,7 +226,7 @@ function figuresOf(
   what: "planned" | "done",
 ): CompactFigures {
   const { counts } = state;
-  const adopt = adoptedBy(compaction.counters);
+  const adopt = adoptedBy(compaction);
   const { unnamed } = compaction;
   const pruned = {
     objects: counts.prunedObjects,
@@ -247,7 +242,7 @@ function figuresOf(
     adopt,
     refile: { objects: what === "planned" ? counts.toRefile : counts.refiled },
     prune: what === "planned" ? pick(unpruned) : pruned,
-    fold: { siblings: counts.foldedSiblings },
+    fold: { siblings: what === "planned" ? counts.toFold : counts.foldedSiblings },
     index: {
       unknown: what === "planned" ? compaction.unindexed : counts.indexed,
       ...{ rows, droppedRows, bytesBefore, bytesAfter },
@@ -262,9 +257,10 @@ const pick = ({ objects, holders, freedBytes }: CompactFigures["prune"]): Compac
 });
 
 /** Those that were merged again were not new. */
-function adoptedBy(passes: readonly RelinkCounters[]): CompactFigures["adopt"] {
-  const sum = (field: keyof RelinkCounters): number => passes.reduce((total, pass) => total + pass[field], 0);
-  const { inodes, bytes } = passes[0] ?? zeroRelinkCounters();
+function adoptedBy({ counters, adopted }: Compaction): CompactFigures["adopt"] {
+  const sum = (field: keyof RelinkCounters): number =>
+    counters.reduce((total, pass) => total + pass[field], 0);
+  const { inodes, bytes } = adopted;
   return {
     ...{ inodes, bytes, objects: sum("objects"), linkedNames: sum("linkedNames") },
     ...{ mergedInodes: sum("mergedInodes"), freedBytes: sum("freedBytes"), siblings: sum("siblings") },
@@ -283,7 +279,7 @@ function reportProgress({ kernel, context }: Parts, run: Progressing): () => voi
   const timer = setInterval(() => {
     measure();
     const { names, readBytes } = pool.tally.sum();
-    const freedBytes = adoptedBy(compaction.counters).freedBytes + state.counts.prunedBytes;
+    const freedBytes = adoptedBy(compaction).freedBytes + state.counts.prunedBytes;
     const counters = { names, readBytes, freedBytes, objects: state.counts.objects };
     const elapsedMs = performance.now() - started;
     context.reporter.emit({ type: "compact-progress", step: watch.step, counters, elapsedMs });

@@ -48,6 +48,8 @@ export class Compaction {
   readonly #parts: CompactionParts;
   /** Of the new inodes, and of those that are merged again. */
   readonly counters: RelinkCounters[] = [];
+  /** Of the new inodes alone. */
+  readonly adopted = zeroRelinkCounters();
   #attention: RecordList | undefined;
   /** Taken down anew once other names went. */
   #unnamed: RecordList | undefined;
@@ -179,7 +181,7 @@ export class Compaction {
     const { steps, state } = this.#parts;
     if (!steps.has("adopt")) return this.#tell();
     await this.#choose({ takes: "new", again: new InodeSet(), told: state.takeUntold() });
-    this.#adoption = this.#relinking();
+    this.#adoption = this.#relinking(this.adopted);
     return this.#adoption.takeStock();
   }
 
@@ -204,9 +206,8 @@ export class Compaction {
     await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
   }
 
-  #relinking(): Relinking {
+  #relinking(counters: RelinkCounters): Relinking {
     const { units } = this.#parts;
-    const counters = zeroRelinkCounters();
     this.counters.push(counters);
     const perUnit = {
       names: new Float64Array(units.length),
@@ -232,9 +233,8 @@ export class Compaction {
 
   /** One task: the inodes of an object are dealt with together, and few objects have several. */
   async #fold(how: "plan" | "act"): Promise<boolean> {
-    const { pool, linkLimit, state, begun } = this.#parts;
+    const { pool, linkLimit, begun } = this.#parts;
     const stretch = stretchOf(this.#attention, SIBLING);
-    state.counts.foldedSiblings = 0;
     if (stretch.count === 0) return true;
     begun("fold");
     return pool.run([{ type: "fold", ...stretch, linkLimit, isDryRun: how === "plan" }]);
@@ -251,7 +251,7 @@ export class Compaction {
     if (again === undefined) return true;
     this.#parts.begun("adopt");
     await this.#choose({ takes: "again", again, told: [] });
-    const relinking = this.#relinking();
+    const relinking = this.#relinking(zeroRelinkCounters());
     try {
       return await relinking.run();
     } finally {

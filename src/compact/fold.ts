@@ -1,4 +1,5 @@
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
 import { REF_WORDS, type Ref, type StoreSession } from "../../store/store.ts";
@@ -69,11 +70,15 @@ export class Folder {
       this.#thread.rules.merge === "all" ? linkLimit : undefined,
     );
     if (dropped.length > 0 && !this.#areEqual(first, siblings)) return;
-    this.#teller.counts.foldedSiblings += dropped.length;
-    if (isDryRun) return;
+    const { counts } = this.#teller;
+    if (isDryRun) {
+      counts.toFold += dropped.length;
+      return;
+    }
     for (const sibling of dropped) {
       this.#refOf(first, sibling.number);
       this.#session.discard(this.#thread.ref);
+      counts.foldedSiblings++;
       const isTwice = kept.some((each) => isSameInode(each, sibling));
       if (!isTwice) this.#teller.again(sibling.inoLow, sibling.inoHigh);
     }
@@ -119,18 +124,30 @@ export class Folder {
     this.#thread.ref.copyFrom(first, REF).sibling = number;
   }
 
-  /** 0, 1, 2 …: whoever looks for an inode with room stops at the first number that is not there. */
+  /**
+   * 0, 1, 2 …: whoever looks for an inode with room stops at the first number that is not there. A number may belong
+   * to an inode that came since the store was looked at; it keeps it, and the next run sees them together.
+   */
   #renumber(first: Uint32Array, kept: readonly Sibling[]): void {
-    kept.forEach((sibling, number) => {
-      if (sibling.number === number) return;
-      this.#refOf(first, sibling.number);
-      this.#to.copyFrom(first, REF).sibling = number;
-      const { ref, stat } = this.#thread;
-      onTarget(this.#session.stat(ref, stat), "statx");
-      const isKnown = isRemembered(this.#session, ref, stat);
-      onTarget(this.#session.move(ref, this.#to), "renameat2");
-      if (isKnown) rememberObject(this.#thread, this.#session, this.#to);
-    });
+    let number = 0;
+    for (const sibling of kept) {
+      while (number < sibling.number && !this.#moveTo(first, sibling.number, number)) number++;
+      number++;
+    }
+  }
+
+  /** false: another inode has the number. */
+  #moveTo(first: Uint32Array, from: number, number: number): boolean {
+    this.#refOf(first, from);
+    this.#to.copyFrom(first, REF).sibling = number;
+    const { ref, stat } = this.#thread;
+    onTarget(this.#session.stat(ref, stat), "statx");
+    const isKnown = isRemembered(this.#session, ref, stat);
+    const moved = this.#session.move(ref, this.#to);
+    if (moved === -errno.EEXIST) return false;
+    onTarget(moved, "renameat2");
+    if (isKnown) rememberObject(this.#thread, this.#session, this.#to);
+    return true;
   }
 }
 

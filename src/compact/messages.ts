@@ -45,6 +45,8 @@ export type WorkCounts = {
   prunedObjects: number;
   prunedHolders: number;
   prunedBytes: number;
+  /** Planned: siblings that are to give way to another one. */
+  toFold: number;
   foldedSiblings: number;
 };
 
@@ -61,6 +63,7 @@ export const zeroWorkCounts = (): WorkCounts => ({
   prunedObjects: 0,
   prunedHolders: 0,
   prunedBytes: 0,
+  toFold: 0,
   foldedSiblings: 0,
 });
 

@@ -67,7 +67,9 @@ function stepRows(figures: CompactFigures, tense: "plan" | "report"): Row[] {
     [sweep.leftovers > 0, [label("sweep", "swept"), formatQuantity(sweep.leftovers, "leftover name")]],
     [sweep.unfinished > 0, ["unfinished", unfinishedText(sweep.unfinished)]],
     [refile.objects > 0, [label("re-file", "re-filed"), formatQuantity(refile.objects, "object")]],
-    [adopt.inodes > 0 || adopt.linkedNames > 0, [label("adopt", "adopted"), adoptText(adopt)]],
+    [adopt.inodes > 0, [label("adopt", "adopted"), adoptText(adopt)]],
+    // What re-filing and folding let go of; nothing new came.
+    [adopt.inodes === 0 && adopt.linkedNames > 0, [label("merge", "merged"), adoptText(adopt)]],
     [prune.objects + prune.holders > 0, [label("prune", "pruned"), pruneText(prune)]],
     [fold.siblings > 0, [label("fold", "folded"), formatQuantity(fold.siblings, "sibling")]],
     [index.unknown > 0, [label("learn", "learned"), learnText(index.unknown)]],
@@ -88,7 +90,7 @@ function adoptText({
   siblings,
 }: CompactFigures["adopt"]): string {
   const parts = [
-    `${formatQuantity(inodes, "new inode")}, ${formatBytes(bytes)}`,
+    inodes === 0 ? "" : `${formatQuantity(inodes, "new inode")}, ${formatBytes(bytes)}`,
     linkedNames === 0
       ? ""
       : `${formatQuantity(linkedNames, "name")} linked to their equals, ${formatBytes(freedBytes)} in ${formatQuantity(mergedInodes, "inode")}`,

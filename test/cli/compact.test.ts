@@ -16,10 +16,12 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { constants } from "node:os";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compact, compactWell, isEmptyFolder, mismatches, objectsOf } from "../support/compact.ts";
 import { dedupe, dedupeScript, makeWorkplace, migrate, type Workplace } from "../support/dedupe.ts";
+import { compact as faultyCompact } from "../support/faulty-run.ts";
 import { manifest } from "../support/oracle.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
 import { verify } from "../support/verify.ts";
@@ -42,6 +44,8 @@ function makeTarget(...options: string[]): string {
 }
 
 const inode = (path: string): number => lstatSync(path).ino;
+const inodeOf = (target: string, name: string): string =>
+  manifest(target).find(({ path }) => path === name)!.inode;
 /** All of the snapshots but access times, which the oracle itself moves. */
 const snapshotsOf = (target: string) =>
   manifest(target)
@@ -237,11 +241,7 @@ describe("fold", () => {
   function openSibling(target: string): { first: string; second: string; sibling: string } {
     const first = join(target, "daily.0/docs/kept");
     const second = join(target, "daily.1/docs/kept");
-    const named = manifest(target).find(({ path }) => path === "daily.0/docs/kept");
-    const [object] = [...objectsOf(target)].find(([, inodeOf]) => inodeOf === named?.inode) as [
-      string,
-      string,
-    ];
+    const [object] = [...objectsOf(target)].find(([, of]) => of === inodeOf(target, "daily.0/docs/kept"))!;
     const sibling = join(target, ".dedupe/objects", `${object}.1`);
     execFileSync("cp", ["-p", first, sibling]);
     rmSync(second);
@@ -259,6 +259,43 @@ describe("fold", () => {
     expect(compactWell(target).summary.fold.siblings).toBe(1);
     expect(inode(first)).toBe(inode(second));
     expect(existsSync(sibling)).toBe(false);
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+
+  it("counts nothing as adopted where that was not asked for", () => {
+    const target = makeTarget();
+    compactWell(target);
+    openSibling(target);
+    const { summary } = compactWell(target, "--steps", "fold");
+    expect(summary).toMatchObject({ fold: { siblings: 1 }, adopt: { inodes: 0, bytes: 0, mergedInodes: 1 } });
+  });
+
+  it("counts as folded what was folded, whatever was planned", async () => {
+    const target = makeTarget();
+    compactWell(target);
+    openSibling(target);
+    writeFileSync(join(target, "daily.0/new"), "new\n");
+    const action = { type: "fail", errno: constants.errno.EIO } as const;
+    const plan = { rules: [{ calls: ["linkat"], path: "/objects", action }] };
+    const { summary } = await faultyCompact(target, { args: ["--steps", "adopt,fold"], plan });
+    expect(summary).toMatchObject({ outcome: "failed", fold: { siblings: 0 } });
+  });
+
+  it("leaves a number to an inode that came meanwhile, and puts both in order the next time", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const kept = join(target, "daily.0/docs/kept");
+    const [object] = [...objectsOf(target)].find(([, of]) => of === inodeOf(target, "daily.0/docs/kept"))!;
+    const first = join(target, ".dedupe/objects", object);
+    renameSync(first, `${first}.2`);
+    execFileSync("cp", ["-p", kept, join(target, "daily.0/came")]);
+    compactWell(target, "--steps", "adopt,fold");
+    expect(existsSync(first)).toBe(true);
+    expect(inode(kept)).toBe(inode(join(target, "daily.1/docs/kept")));
+    compactWell(target);
+    expect(inode(kept)).toBe(inode(join(target, "daily.0/came")));
+    expect(readdirSync(join(first, "..")).filter((name) => name.includes(basename(first)))).toHaveLength(1);
     expect(mismatches(target)).toEqual([]);
     expect(verify([target]).code).toBe(0);
   });
