@@ -17,6 +17,7 @@ import type { Failure, Finding, StoreRules } from "../verify/messages.ts";
 import type { StopReason } from "./context.ts";
 import { leftover } from "./open-target.ts";
 import { openNamed, targetRefusal, type Root } from "./preflight.ts";
+import { aboutExchange } from "./relink-root.ts";
 import { openIndex, type Strangers } from "./verify-deleted.ts";
 import { tellAffected, tellFailure, type Ending, type VerifyRun } from "./verify-run.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
@@ -33,8 +34,9 @@ export function openForRepair(run: VerifyRun, target: Root): ReadStore | undefin
     const store = openReadStore(run.kernel, target, (storeFd) => takeLock(writer, storeFd));
     if (store === undefined) return undefined;
     const parts = openParts(run, target, store);
-    for (const name of finishInterrupted(parts))
-      run.context.reporter.emit({ type: "notice", ...leftover(target, name) });
+    const notices = finishInterrupted(parts).map((name) => leftover(target, name));
+    for (const notice of [...notices, ...aboutExchange(run.writer, parts.tmpFd, target)])
+      run.context.reporter.emit({ type: "notice", ...notice });
     closeParts(parts);
     return store;
   } catch (error) {

@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
-import { readTrace } from "../support/faulty-run.ts";
+import { readTrace, verify } from "../support/faulty-run.ts";
 import type { FaultAction } from "../support/faults/plan.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
 import { migrateWell } from "../support/migrate.ts";
@@ -55,6 +55,18 @@ describe.skipIf(!requireFilesystem("ext4"))("a repair", () => {
     rmSync(target, { recursive: true });
   });
   afterAll(() => workplace.close());
+
+  it("says that names cannot be exchanged, where that is so, and renames over them", async () => {
+    const target = fresh();
+    const EINVAL = { type: "fail", errno: constants.errno.EINVAL } as const;
+    const rules = ["exchange-probe", "/.dedupe/objects", `${target}/daily.`].map((path) => ({
+      ...{ calls: ["renameat2"], path, at: 1, action: EINVAL },
+    }));
+    const run = await verify(target, { args: ["--repair", "-j", "1"], plan: { rules } });
+    expect(run.code).toBe(0);
+    expect(run.stdout).toMatch(/"code":"NO_EXCHANGE"/);
+    expect(compareTrees(source, target)).toEqual([]);
+  });
 
   function fresh(): string {
     const target = mkdtempSync(join(workplace.path, "target-"));

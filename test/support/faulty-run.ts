@@ -52,6 +52,11 @@ export async function compact(target: string, options: RunOptions = {}): Promise
   return faultyRun(["compact", "--json", ...(options.args ?? []), target], options);
 }
 
+/** `dedupe verify --json TARGET`, in a process of its own. */
+export async function verify(target: string, options: RunOptions = {}): Promise<RunResult> {
+  return faultyRun(["verify", "--json", ...(options.args ?? []), target], options);
+}
+
 async function faultyRun(args: readonly string[], options: RunOptions): Promise<RunResult> {
   const { plan, killAfterMs } = options;
   const program = plan === undefined ? join(repositoryRoot, "bin/dedupe.js") : runner;
