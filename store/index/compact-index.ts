@@ -66,7 +66,7 @@ export async function rewriteIndex(
   try {
     for (const name of [NEW_FILE, NEW_LOCK]) sys.unlinkat(dirFd, scratch.text(name), 0);
     const fresh = parts.openNew(`${directory}/${NEW_FILE}`);
-    fresh.rememberWeighed(copyRows(parts, fresh));
+    copyRows(parts, fresh);
     await fresh.close();
     const fd = check(sys.openat(dirFd, scratch.text(NEW_FILE), O_RDONLY | O_CLOEXEC, 0), "openat", NEW_FILE);
     check(sys.fsync(fd), "fsync", NEW_FILE);
@@ -86,7 +86,7 @@ export async function rewriteIndex(
 function copyRows(
   { index, isKept }: { index: Index; isKept: (row: IndexRow) => boolean },
   fresh: Index,
-): number {
+): void {
   let held: IndexRow[] = [];
   let count = 0;
   for (const row of index.rows()) {
@@ -97,8 +97,7 @@ function copyRows(
     fresh.put(held);
     held = [];
   }
-  fresh.put(held);
-  return count;
+  fresh.put(held, count);
 }
 
 function sizeOf(kernel: Kernel, directory: string): number {

@@ -153,11 +153,14 @@ export class Index {
     return weighed;
   }
   rememberWeighed(count: number): void {
+    this.#database.transactionSync(() => {
+      this.#putWeighed(count);
+    });
+  }
+  #putWeighed(count: number): void {
     const value = Buffer.alloc(8);
     value.writeDoubleLE(count);
-    this.#database.transactionSync(() => {
-      this.#database.putSync(WEIGHED_KEY, value);
-    });
+    this.#database.putSync(WEIGHED_KEY, value);
   }
 
   /** All rows in the order of their keys; a row is valid until the next. */
@@ -172,10 +175,14 @@ export class Index {
       yield { key, value, ...meaningOf(key, value) };
   }
 
-  /** Rows that come in the order of their keys, in one transaction. */
-  put(rows: readonly { key: Buffer; value: Buffer }[]): void {
+  /**
+   * Rows that come in the order of their keys, in one transaction. `weighed`: they are the last, and there are so many;
+   * a further transaction would copy pages.
+   */
+  put(rows: readonly { key: Buffer; value: Buffer }[], weighed?: number): void {
     this.#database.transactionSync(() => {
       for (const { key, value } of rows) this.#database.putSync(key, value, { append: true });
+      if (weighed !== undefined) this.#putWeighed(weighed);
     });
   }
 

@@ -360,10 +360,19 @@ describe("index", () => {
     for (const day of ["daily.0", "daily.1", "other"]) rmSync(join(target, day), { recursive: true });
     const { index } = compactWell(target).summary;
     expect(index.droppedRows).toBeGreaterThan(10);
+    expect(index.bytesAfter).toBeLessThan(index.bytesBefore);
     const next = compactWell(target).summary.index;
     expect(next.rows).toBe(index.rows - index.droppedRows);
     expect(next.droppedRows).toBe(0);
     expect(readdirSync(join(target, ".dedupe/index")).filter((name) => name.includes("new"))).toEqual([]);
+  });
+
+  it("does not get a larger file for fewer rows", () => {
+    const target = makeTarget();
+    rmSync(join(target, "daily.0"), { recursive: true });
+    const { index } = compactWell(target).summary;
+    expect(index.droppedRows).toBeGreaterThan(0);
+    expect(index.bytesAfter).toBeLessThanOrEqual(index.bytesBefore);
   });
 
   it("drops rows of what an earlier run pruned without a look at the index", () => {
