@@ -78,14 +78,14 @@ export class Restorer {
   }
 
   /** Takes the descriptor over. @throws EntryFailure where it is not what the log says: someone changed it since */
-  look(fd: number, { target, victim }: Discarded): Shared {
+  look(fd: number, { newest: { target, victim }, wanted }: Restorable): Shared {
     const stat = this.statOf(fd, this.#stat);
     const record = new Uint32Array(INODE_WORDS);
     stat.copyWords(STATX_WORDS, record, 0);
-    // A run that died while it set attributes has set some of them.
+    // A run that died while it set attributes has set some of them: of a name that was replaced several times, those
+    // that it had at first, which are not those of the inode that gave way last.
     const isEither = (words: number[]): boolean =>
-      words.every((word) => record[word] === target[word]) ||
-      words.every((word) => record[word] === victim[word]);
+      [target, victim, wanted.victim].some((state) => words.every((word) => record[word] === state[word]));
     const isKnown =
       inoAt(record) === inoAt(target) &&
       numberAt(record, SIZE_HIGH) === numberAt(target, SIZE_HIGH) &&

@@ -125,13 +125,13 @@ export class Undoing {
   #open({ names }: RestoreGroup): Shared {
     const { kernel, rootFd } = this.#parts;
     const { sys, scratch } = kernel;
-    const { newest } = names[0] as Restorable;
-    const { parent, name } = parentAndName(newest.path);
+    const first = names[0] as Restorable;
+    const { parent, name } = parentAndName(first.newest.path);
     const dirFd = onTarget(openBelow(kernel, rootFd, parent), "openat");
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = openQuietly(sys, dirFd, scratch.at(name), flags);
     sys.close(dirFd);
-    return this.#restorer.look(onTarget(fd, "openat"), newest);
+    return this.#restorer.look(onTarget(fd, "openat"), first);
   }
 
   #addToDraft(

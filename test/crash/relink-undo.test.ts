@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { lstatSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
@@ -8,6 +9,8 @@ import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { compareTrees, type Difference } from "../support/oracle.ts";
 import { twoAtATime } from "../support/promises.ts";
 import { everyNth } from "../support/fault-sweep.ts";
+import { objectOf } from "../support/store-objects.ts";
+import { directory, file, linkTo, makeTree } from "../support/tree.ts";
 import { ignoringAll, makeDiffering } from "../support/undo.ts";
 
 vi.setConfig({ testTimeout: 600_000 });
@@ -75,6 +78,61 @@ describe.skipIf(!requireFilesystem("ext4"))("what --ignore-* discards", () => {
       });
     },
   );
+});
+
+describe.skipIf(!requireFilesystem("ext4"))("the undo of a name that was replaced twice", () => {
+  /** Its inode gave way to one, and that one to another, which has no other name by now. */
+  async function makeTwice(mount: string): Promise<{ folder: string; root: string; original: string }> {
+    const folder = mkdtempSync(join(mount, "twice-"));
+    const [root, original] = [join(folder, "root"), join(folder, "original")];
+    const times = (n: bigint) => 1_600_000_000_000_000_000n + n;
+    mkdirSync(root);
+    const top = { ".": directory({ mtimeNs: times(9n) }), "daily.0": directory({ mtimeNs: times(8n) }) };
+    makeTree(root, {
+      ...top,
+      "daily.0/a": file("same\n", { mtimeNs: times(1n), mode: 0o4751, uid: 3, gid: 4 }),
+    });
+    execFileSync("cp", ["-a", root, original]);
+    const comes = {
+      1: { mtimeNs: times(2n), mode: 0o640, uid: 5 },
+      2: { mtimeNs: times(3n), mode: 0o600, gid: 7 },
+    };
+    for (const [day, attributes] of Object.entries(comes)) {
+      const name = `daily.${day}`;
+      // Which inode goes is told by the number of names, where the store has none.
+      makeTree(root, {
+        [`${name}/b`]: file("same\n", attributes),
+        ...Object.fromEntries(["c", "d", "e"].map((each) => [`${name}/${each}`, linkTo(`${name}/b`)])),
+      });
+      expect((await relink(root, { args: ignoring })).code).toBe(0);
+      expect(lstatSync(join(root, "daily.0/a")).ino).toBe(lstatSync(join(root, name, "b")).ino);
+      rmSync(join(root, name), { recursive: true });
+      if (day === "1") rmSync(join(root, objectOf(root, "daily.0/a")));
+    }
+    execFileSync("touch", ["-r", original, root]);
+    return { folder, root, original };
+  }
+
+  it("goes on after a kill between any two attributes", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (mount) => {
+      const calls = ["fchown", "fchownat", "fchmod", "fchmodat", "futimens", "utimensat"];
+      const findings: string[] = [];
+      for (let at = 1; ; at++) {
+        const { folder, root, original } = await makeTwice(mount);
+        const rules = [{ calls, path: "daily.0/a", at, action: { type: "kill", when: "after" } } as const];
+        const hit = await relink(root, { args: undoing, plan: { rules } });
+        findings.push(...unhappy(await relink(root, { args: undoing })));
+        const isEqual = compareTrees(original, root).map((each) => JSON.stringify(each));
+        findings.push(...isEqual.map((each) => `at ${String(at)}: ${each}`));
+        rmSync(folder, { recursive: true });
+        if (hit.code === 0) {
+          expect(at).toBeGreaterThan(2);
+          break;
+        }
+      }
+      expect(findings).toEqual([]);
+    });
+  });
 });
 
 type Roots = { folder: string; root: string; original: string };
