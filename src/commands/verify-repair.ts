@@ -223,7 +223,8 @@ export class Repairing {
     this.#resolve(object.toString("latin1"));
     const to = outcome?.to ?? object;
     this.#given.add(to.toString("latin1"));
-    this.#cleared.add(this.#inodeAt(to) ?? "");
+    // Another inode may have got the name that this one had wrongly: it is sound, too.
+    for (const path of [to, object]) this.#cleared.add(this.#inodeAt(path) ?? "");
     reporter.emit({ type: "repaired", path: object, how: "renamed", from: to, names: 0 });
   }
 

@@ -167,7 +167,7 @@ describe.skipIf(!requireLoop())("verify --repair", () => {
     expect(run.found).toEqual([one, two, deleted].map((object) => `content ${object}`).sort());
     expect(run).toMatchObject({
       code: 0,
-      summary: { outcome: "repaired", repaired: { objects: 3, names: 0 } },
+      summary: { outcome: "repaired", affectedNames: 0, repaired: { objects: 3, names: 0 } },
     });
     // What had lost its name to another is found deleted by the next look.
     expect(repair()).toMatchObject({ code: 0, found: [`deleted ${deleted}`] });
