@@ -111,14 +111,12 @@ export class Store {
     this.indexState = opened.isDiscarded ? "discarded" : hasRows ? "sound" : "empty";
     if (hasRows) for (const word of [HAD_ROWS, HAS_ROWS]) Atomics.store(this.#control, word, 1);
     // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
-    const { nlink } = statDescriptor(kernel, directories.objectsFd, new Stat(kernel.sys));
+    const { objectsFd, groupsFd, stagingFd } = directories;
+    const { nlink } = statDescriptor(kernel, objectsFd, new Stat(kernel.sys));
     if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(kernel));
     this.shared = {
-      objectsFd: directories.objectsFd,
-      groupsFd: directories.groupsFd,
-      stagingFd: directories.stagingFd,
-      journalFds: this.#journal.fds,
+      ...{ objectsFd, groupsFd, stagingFd, journalFds: this.#journal.fds },
       indexPath,
       ...memory,
       met: MetInodes.allocate(),
