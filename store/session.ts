@@ -102,7 +102,7 @@ export class StoreSession {
   readonly #kernel: Kernel;
   readonly #shared: StoreShared;
   readonly #control: Int32Array;
-  /** Opened when there is a row to be read. */
+  /** Of a new index, opened when there is a row in it. */
   #index: Index | undefined;
   readonly #sizes: Int32Array;
   readonly #objects: Int32Array;
@@ -126,6 +126,8 @@ export class StoreSession {
     this.met = new MetInodes(shared.met);
     this.#sizes = new Int32Array(shared.sizes);
     this.#objects = new Int32Array(shared.objects);
+    // One that is only read may be removed while it is open.
+    if (Atomics.load(this.#control, HAS_ROWS) !== 0) this.#index = this.#open();
     this.#stat = new Stat(kernel.sys);
     this.#records = new RecordBuffer(kernel.sys, HELD_RECORDS);
   }
