@@ -9,8 +9,8 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, "test/bench/**", ...(long ? [] : ["test/**/*.long.test.ts"])],
     // Forks, not threads: tests change umask, uid and working directory, and load native code.
     pool: "forks",
-    // Most of a test is waiting for the program it runs: one more worker than cores less one, which is the default.
-    maxWorkers: 2,
+    // Much of a test is waiting for disks and for the program's own threads.
+    maxWorkers: 3,
     // The JSON file is what .ci/run counts from.
     reporters:
       process.env["CI"] === "true" ? ["default", ["json", { outputFile: ".cache/tests.json" }]] : ["default"],

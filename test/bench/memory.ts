@@ -35,6 +35,7 @@ export async function measureMemory(
     peakOf([...enter, ...dedupe.command(root, target)]),
   );
   const seconds = (Date.now() - start) / 1000;
+  process.stderr.write(`${scenario.name}: ${peakRssAnonMiB} MiB, ${seconds.toFixed(1)} s\n`);
   filesystem.close();
   mounted.close();
   return { scenario: scenario.name, title: scenario.title, source, limitMiB, peakRssAnonMiB, seconds };
