@@ -123,7 +123,8 @@ export class Settler {
     ref.setBytes(rowRef);
     subject.losesXattrs = held.lostXattrs > 0;
     if (!isSame) this.#reviseVariant(subject, held.attributes);
-    const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes: state.sizeBytes };
+    const { sizeBytes } = state;
+    const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes, known: row.target };
     if (session.look(ref, expected) !== "sound") return false;
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
     if (!isSame) {
