@@ -32,8 +32,8 @@ export type StoreShared = {
   met: SharedArrayBuffer;
   /**
    * Word 0: the journal that is written to. 1: the link limit met, 0 for none. 2: descriptors the table may still
-   * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then. 5: 1 where the index may have
-   * rows by now.
+   * have. 3: 1 where the index had rows as the run began. 4: 1 where objects/ was empty then.
+   * 5: 1 where the index may have rows by now.
    */
   control: SharedArrayBuffer;
   /** One bit for each size of a large object of this run. */

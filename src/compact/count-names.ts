@@ -1,33 +1,39 @@
-import { AT_SYMLINK_NOFOLLOW, DT_DIR, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_UNKNOWN, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import { openDirectory, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { Listing } from "../tree/listing.ts";
 
-type Entry = { name: Buffer; type: number };
+type Listed = { name: Buffer; type: number; ino: bigint };
 
 /** What is in the directory, in the order of bytes; nothing where there is no such directory (-1). @throws SysError */
-export function listDirectory({ sys, scratch }: Kernel, fd: number): Entry[] {
+export function listDirectory({ sys, scratch }: Kernel, fd: number): Listed[] {
   if (fd < 0) return [];
   const own = check(sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0), "openat");
   const listing = new Listing(sys);
-  const found: Entry[] = [];
+  const found: Listed[] = [];
   try {
     while (check(listing.read(own), "getdents64") > 0)
-      while (listing.next()) found.push({ name: listing.copyName(), type: listing.type });
+      while (listing.next())
+        found.push({ name: listing.copyName(), type: listing.type, ino: inoOf(listing) });
   } finally {
     sys.close(own);
   }
   return found.sort((a, b) => a.name.compare(b.name));
 }
 
-/** Counts names by the inode that they lead to. */
+const inoOf = ({ inoHigh, inoLow }: Listing): bigint => (BigInt(inoHigh) << 32n) | BigInt(inoLow);
+
+/** Counts the names of some inodes: memory for those alone, and no look at an inode where the listing tells its number. */
 export class NameCounter {
   readonly #kernel: Kernel;
-  readonly #counts = new Map<bigint, number>();
+  readonly #counts: Map<bigint, number>;
+  readonly #trustsDirentIno: boolean;
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, inodes: Iterable<bigint>, trustsDirentIno: boolean) {
     this.#kernel = kernel;
+    this.#counts = new Map(Array.from(inodes, (ino) => [ino, 0]));
+    this.#trustsDirentIno = trustsDirentIno;
   }
 
   of(ino: bigint): number {
@@ -35,9 +41,11 @@ export class NameCounter {
   }
 
   /** All in the directory and below; -1: there is none. @throws SysError */
-  addDirectory(fd: number): this {
-    for (const { name, type } of listDirectory(this.#kernel, fd)) this.add(fd, name, type);
-    return this;
+  addDirectory(fd: number): void {
+    for (const { name, type, ino } of listDirectory(this.#kernel, fd)) {
+      if (this.#trustsDirentIno && type !== DT_DIR && type !== DT_UNKNOWN) this.#count(ino);
+      else this.add(fd, name, type);
+    }
   }
 
   /** The name, or all below it. @throws SysError */
@@ -47,7 +55,7 @@ export class NameCounter {
     if (type !== DT_DIR) {
       check(sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
       if (!stat.isDirectory) {
-        this.#counts.set(stat.ino, this.of(stat.ino) + 1);
+        this.#count(stat.ino);
         return;
       }
     }
@@ -57,5 +65,10 @@ export class NameCounter {
     } finally {
       sys.close(fd);
     }
+  }
+
+  #count(ino: bigint): void {
+    const count = this.#counts.get(ino);
+    if (count !== undefined) this.#counts.set(ino, count + 1);
   }
 }

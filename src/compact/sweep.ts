@@ -12,6 +12,7 @@ import { Stat } from "../sys/stat.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls } from "../tree/attributes.ts";
 import { removeTree } from "../tree/remove.ts";
+import { filesystemMagic, trustsDirentIno } from "../tree/traits.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { variantOfStat } from "../relink/variant.ts";
 import { NameCounter, listDirectory } from "./count-names.ts";
@@ -61,7 +62,6 @@ export function executeSweep({ kernel, directories }: SweepParts, items: readonl
 class Temporaries {
   readonly #parts: SweepParts;
   readonly #staging: readonly SweepItem[];
-  #ours: NameCounter | undefined;
 
   constructor(parts: SweepParts, staging: readonly SweepItem[]) {
     this.#parts = parts;
@@ -70,35 +70,41 @@ class Temporaries {
 
   judge(): SweepItem[] {
     const { kernel, directories } = this.#parts;
-    return listDirectory(kernel, directories.tmpFd).map(({ name, type }) => ({
+    const leftovers = listDirectory(kernel, directories.tmpFd).map(({ name, type }) => ({
+      name,
+      stat: type === DT_DIR ? undefined : this.#statOf(name),
+    }));
+    const linked = leftovers.flatMap(({ stat }) => (stat !== undefined && stat.nlink > 1 ? [stat.ino] : []));
+    const ours = linked.length === 0 ? undefined : this.#countOurs(linked);
+    return leftovers.map(({ name, stat }) => ({
       folder: "tmp",
       name,
-      verdict: this.#judge(name, type),
+      verdict: this.#judge(name, stat, ours),
     }));
   }
 
-  #judge(name: Buffer, type: number): Verdict {
+  #statOf(name: Buffer): Stat {
     const { sys, scratch } = this.#parts.kernel;
-    if (type === DT_DIR) return "unknown";
     const stat = new Stat(sys);
     const at = scratch.at(name);
     check(sys.statx(this.#parts.directories.tmpFd, at, AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
-    if (stat.isRegular && stat.sizeBytes === 0) return "drop";
-    if (this.#hasOtherNames(stat) || ownNames.test(name.toString("latin1"))) return "drop";
-    return stat.isRegular && hasTwin(this.#parts, name, stat) ? "drop" : "unknown";
+    return stat;
   }
 
   /** Names that go with this one, in tmp/ or staging/, or after it, since an object that has no others goes, are none. */
-  #hasOtherNames({ nlink, ino }: Stat): boolean {
-    if (nlink === 1) return false;
-    this.#ours ??= this.#countOurs();
-    return nlink > this.#ours.of(ino);
+  #judge(name: Buffer, stat: Stat | undefined, ours: NameCounter | undefined): Verdict {
+    if (stat === undefined) return "unknown";
+    if (stat.isRegular && stat.sizeBytes === 0) return "drop";
+    const hasOthers = ours !== undefined && stat.nlink > 1 && stat.nlink > ours.of(stat.ino);
+    if (hasOthers || ownNames.test(name.toString("latin1"))) return "drop";
+    return stat.isRegular && hasTwin(this.#parts, name, stat) ? "drop" : "unknown";
   }
 
-  #countOurs(): NameCounter {
+  #countOurs(inodes: readonly bigint[]): NameCounter {
     const { kernel, directories } = this.#parts;
     const { tmpFd, stagingFd, objectsFd, groupsFd } = directories;
-    const counter = new NameCounter(kernel);
+    const magic = filesystemMagic(kernel.sys, tmpFd, kernel.sys.allocate(512));
+    const counter = new NameCounter(kernel, inodes, trustsDirentIno(magic));
     for (const fd of [tmpFd, objectsFd, groupsFd]) counter.addDirectory(fd);
     for (const { name, verdict } of this.#staging)
       if (verdict === "drop") counter.add(stagingFd, name, DT_UNKNOWN);

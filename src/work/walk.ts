@@ -61,6 +61,7 @@ export class Walker {
   }
 
   #settleLent(frame: Frame, lent: LentEntries): void {
+    this.#thread.checkStop();
     if (!lent.take()) return;
     this.#settleAll(frame, lent.entries);
     // What has become a directory meanwhile.
