@@ -27,6 +27,7 @@ import {
 } from "./migrate-run.ts";
 import { summarise, type Ending } from "./migrate-summary.ts";
 import {
+  aboutTimes,
   noHardLinks,
   openRoots,
   preflightRefusal,
@@ -89,6 +90,7 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   const temporary = makeTemporary(writer, tmpdir());
   try {
     const opened = await openStore({ kernel, writer, options, ...roots, temporary });
+    for (const notice of aboutTimes(opened.traits)) reporter.emit({ type: "notice", ...notice });
     const met = MetInodes.allocate();
     return { kernel, writer, sysModule, options, context, ...roots, filter, plan, temporary, ...opened, met };
   } catch (error) {

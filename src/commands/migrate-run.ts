@@ -20,7 +20,7 @@ import type { CommandContext } from "./context.ts";
 import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
-import { openRoots, warnings, type Root } from "./preflight.ts";
+import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
 import { refuseReadOnlySource } from "./read-only-source.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
@@ -85,7 +85,8 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
   const { notices, ...opened } = await openTarget(kernel, target, options);
-  for (const notice of notices) reporter.emit({ type: "notice", ...notice });
+  for (const notice of [...notices, ...aboutTimes(opened.traits)])
+    reporter.emit({ type: "notice", ...notice });
   try {
     refuseLostFilesystem(kernel, { source, logFd: opened.store.directories.logFd }, options);
   } catch (error) {

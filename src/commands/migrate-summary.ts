@@ -42,7 +42,7 @@ export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: num
 function outcomeOf(run: Summarised, ending: Ending): RunOutcome {
   if (ending.type !== "finished") return ending.type;
   const counters = run.counters();
-  const isLossy = counters.lostOwners + counters.lostXattrs + counters.lostDevices > 0;
+  const isLossy = counters.lostOwners + counters.lostTimes + counters.lostXattrs + counters.lostDevices > 0;
   const isPartial = counters.failures > 0 || run.migration.heldDeletes > 0 || (run.options.strict && isLossy);
   return isPartial ? "partial" : "complete";
 }

@@ -6,6 +6,7 @@ import { Stat } from "../sys/stat.ts";
 import { freeSpace } from "../tree/identity.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
 import { pathOfDescriptor, reaches } from "../tree/reach.ts";
+import type { TargetTraits } from "../tree/traits.ts";
 import { StoreError } from "../../store/store.ts";
 
 /** Both roots, open: the path as typed, a descriptor, st_dev. */
@@ -189,6 +190,14 @@ function hasJournal(kernel: Kernel, { device }: Mount): boolean {
   const length = sys.readlinkat(AT_FDCWD, scratch.text(link), memory.address, memory.bytes.length);
   const name = memory.bytes.toString("latin1", 0, Math.max(0, length)).split("/").at(-1) ?? "";
   return readFile(kernel, AT_FDCWD, `/sys/fs/ext4/${name}/journal_task`)?.toString().trim() !== "<none>";
+}
+
+/** Old ext4 inodes of 128 bytes, and ext3's, keep whole seconds. Times out of the range are counted instead (`lostTimes`). */
+export function aboutTimes({ granularityNs }: Pick<TargetTraits, "granularityNs">): Notice[] {
+  if (granularityNs === 1n) return [];
+  const step = granularityNs === 1_000_000_000n ? "whole seconds" : `steps of ${String(granularityNs)} ns`;
+  const message = `the target keeps modification times in ${step} only: they are rounded down`;
+  return [{ level: "info", code: "COARSE_TIMES", message }];
 }
 
 /** A root that is a whole filesystem tells how much is in it at most; merging may still make it fit. */

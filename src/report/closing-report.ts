@@ -137,9 +137,10 @@ function movedText({ removedSourceNames }: Summary): string {
 }
 
 /** One line for all that an ordinary user may not set: a million foreign files are no reason for a million lines. */
-function lostText({ lostOwners, lostXattrs, lostDevices }: Counters): string {
+function lostText({ lostOwners, lostTimes, lostXattrs, lostDevices }: Counters): string {
   const parts = [
     lostOwners > 0 ? `the owner of ${formatQuantity(lostOwners, "inode")}` : "",
+    lostTimes > 0 ? `the modification time of ${formatQuantity(lostTimes, "inode")}` : "",
     lostXattrs > 0 ? formatQuantity(lostXattrs, "extended attribute") : "",
     lostDevices > 0 ? formatQuantity(lostDevices, "device node") : "",
   ].filter((part) => part !== "");

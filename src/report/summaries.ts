@@ -32,6 +32,7 @@ export type Counters = {
   failures: number;
   /** Attributes an ordinary user or the target filesystem could not keep, by kind. */
   lostOwners: number;
+  lostTimes: number;
   lostXattrs: number;
   lostDevices: number;
 };
@@ -267,6 +268,7 @@ export const zeroCounters = (): Counters => ({
   removedSourceNames: 0,
   failures: 0,
   lostOwners: 0,
+  lostTimes: 0,
   lostXattrs: 0,
   lostDevices: 0,
 });

@@ -60,7 +60,7 @@ export function trustsDirentIno(magic: number): boolean {
 }
 
 /** Attributes as the target will give them back, and what is lost of them. */
-export type Held = { attributes: Attributes; lostOwner: boolean; lostXattrs: number };
+export type Held = { attributes: Attributes; lostOwner: boolean; lostTime: boolean; lostXattrs: number };
 
 /** Predicts what an inode with these attributes will look like on the target (P5: "as the target is able to hold them"). */
 export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
@@ -69,15 +69,18 @@ export function asHeld(wanted: Attributes, traits: TargetTraits): Held {
   const mayGiveGroup = traits.isRoot || wanted.gid === traits.egid || traits.groups.includes(wanted.gid);
   const gid = mayGiveGroup ? wanted.gid : traits.egid;
   const mode = accessAcl({ xattrs }) === undefined ? modeWithoutAcl(wanted) : wanted.mode;
+  const mtimeNs = heldTime(wanted.mtimeNs, traits);
   return {
     attributes: {
       mode: heldMode(mode, uid === wanted.uid, gid === wanted.gid),
       uid,
       gid,
-      mtimeNs: heldTime(wanted.mtimeNs, traits),
+      mtimeNs,
       xattrs: xattrs.length === wanted.xattrs.length ? wanted.xattrs : xattrs,
     },
     lostOwner: uid !== wanted.uid || gid !== wanted.gid,
+    // What is rounded is the target's way with all times, and said once.
+    lostTime: mtimeNs > wanted.mtimeNs || wanted.mtimeNs - mtimeNs >= traits.granularityNs,
     lostXattrs: wanted.xattrs.length - xattrs.length + (wanted.deniedXattrs ?? 0),
   };
 }

@@ -149,7 +149,8 @@ export class MovedComparer {
     const read = readAttributes(source, this.#xattrs, sourceDoor);
     if (xattrs && read.deniedXattrs !== undefined) keep("an extended attribute of it cannot be read");
     const held = asHeld(xattrs ? read : withoutXattrs(read), this.#traits);
-    if (strict && (held.lostOwner || held.lostXattrs > 0)) keep("the target cannot hold all its attributes");
+    if (strict && (held.lostOwner || held.lostTime || held.lostXattrs > 0))
+      keep("the target cannot hold all its attributes");
     const wanted = held.attributes;
     const isLink = source.type === S_IFLNK;
     if (counts("mode") && !isLink && wanted.mode !== (target.mode & 0o7777))

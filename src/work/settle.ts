@@ -16,7 +16,7 @@ import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
 import { isStable, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
-import { attributesByName, heldOf, subjectOf, type Subject } from "./subject.ts";
+import { attributesByName, countLost, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
 
@@ -129,7 +129,7 @@ export class Settler {
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
     if (!isSame) {
       if (row.source.ctimeNs !== 0n || !subject.losesXattrs) this.#record(subject);
-    } else if (held.lostOwner) this.#thread.counters.lostOwners++;
+    } else countLost(this.#thread, held);
     this.#linker.link(subject.frame, subject.entry, subject.key);
     return true;
   }

@@ -78,9 +78,15 @@ export function groupDigest(inode: {
 /** What the target will hold of these attributes; what is lost is counted. */
 export function heldOf(thread: Thread, attributes: Attributes): Held {
   const held = asHeld(thread.rules.xattrs ? attributes : withoutXattrs(attributes), thread.traits);
-  if (held.lostOwner) thread.counters.lostOwners++;
+  countLost(thread, held);
   thread.counters.lostXattrs += held.lostXattrs;
   return held;
+}
+
+/** What is lost whether or not xattrs are looked at. */
+export function countLost({ counters }: Thread, { lostOwner, lostTime }: Held): void {
+  if (lostOwner) counters.lostOwners++;
+  if (lostTime) counters.lostTimes++;
 }
 
 /** As `heldOf`, of a directory that cannot be opened; undefined where it is none any more. */

@@ -10,7 +10,7 @@ import { fromSource, onSource, onTarget } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { Maker, type Special } from "./make.ts";
 import { isStable, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
-import { attributesByName, groupOf, heldOf, subjectOf, type Subject } from "./subject.ts";
+import { attributesByName, countLost, groupOf, heldOf, subjectOf, type Subject } from "./subject.ts";
 import type { SurveyContext } from "./survey-context.ts";
 import { SurveyLinker } from "./survey-link.ts";
 import { Takeover } from "./takeover.ts";
@@ -77,7 +77,7 @@ export class SurveySettler {
     }
     if (!this.#isKnown(held.attributes, state.sizeBytes)) return false;
     if (subject.isShared) ledger.insert(subject.key, ref, session.found);
-    if (isSame && held.lostOwner) thread.counters.lostOwners++;
+    if (isSame) countLost(thread, held);
     this.#linker.link(subject.frame, subject.entry, subject.key);
     return true;
   }
