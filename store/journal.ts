@@ -1,11 +1,12 @@
 import { O_APPEND, O_CLOEXEC, O_CREAT, O_RDWR, SEEK_END } from "../src/sys/constants.ts";
 import { check } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
+import type { Memory } from "../src/sys/sys.ts";
 import { journalNames } from "./layout.ts";
 import { RECORD_BYTES } from "./record.ts";
 
-/** Records handled at a time: bounds memory, whatever the journal holds. */
-const CHUNK_RECORDS = 8192;
+/** Records handled at a time: bounds memory, as each may touch a page of the index of its own until it is committed. */
+const CHUNK_RECORDS = 4096;
 
 /**
  * Rows on their way to the index. Workers append whole records by O_APPEND; the seal takes into the
@@ -18,6 +19,7 @@ const CHUNK_RECORDS = 8192;
 export class Journal {
   readonly fds: readonly [number, number];
   readonly #kernel: Kernel;
+  #chunk: Memory | undefined;
 
   constructor(kernel: Kernel, storeFd: number) {
     this.#kernel = kernel;
@@ -38,7 +40,7 @@ export class Journal {
   drain(which: 0 | 1, sizeBytes: number, take: (records: Buffer) => void): void {
     if (sizeBytes === 0) return;
     const { sys } = this.#kernel;
-    const memory = sys.allocate(CHUNK_RECORDS * RECORD_BYTES);
+    const memory = (this.#chunk ??= sys.allocate(CHUNK_RECORDS * RECORD_BYTES));
     for (let at = 0; at < sizeBytes;) {
       const wanted = Math.min(memory.bytes.length, sizeBytes - at);
       const got = check(sys.pread(this.fds[which], memory.address, wanted, at), "read");
