@@ -31,6 +31,7 @@ import {
   noHardLinks,
   openRoots,
   preflightRefusal,
+  refuseForeignTarget,
   targetRefusal,
   warnings,
   type Notice,
@@ -86,6 +87,7 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   refuseEmptySource(kernel, source, options);
   refuseWithoutHardLinks(kernel, target);
+  refuseForeignTarget(kernel, target);
   const plan = planSource(kernel, source, options, filter);
   const temporary = makeTemporary(writer, tmpdir());
   try {

@@ -84,7 +84,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
-  const { notices, ...opened } = await openTarget(kernel, target, options);
+  const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
   for (const notice of [...notices, ...aboutTimes(opened.traits)])
     reporter.emit({ type: "notice", ...notice });
   try {

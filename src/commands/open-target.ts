@@ -7,7 +7,14 @@ import { removeTree } from "../tree/remove.ts";
 import { probeTraits, type TargetTraits } from "../tree/traits.ts";
 import { STORE_NAME, Store, StoreError, type OpeningStore } from "../../store/store.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
-import { checkSpace, noHardLinks, targetRefusal, type Notice, type Root } from "./preflight.ts";
+import {
+  checkSpace,
+  noHardLinks,
+  refuseForeignTarget,
+  targetRefusal,
+  type Notice,
+  type Root,
+} from "./preflight.ts";
 
 /** Makes or opens the store, probes the target and takes over what a killed run left. @throws DedupeError */
 export async function openTarget(
@@ -16,6 +23,8 @@ export async function openTarget(
   options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & {
     mayBeFull?: boolean;
     movesIndex?: boolean;
+    /** Its root gets the metadata of another directory. */
+    getsMetadata?: boolean;
   },
 ): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
   if (options.mayBeFull !== true) checkSpace(kernel, target);
@@ -25,6 +34,7 @@ export async function openTarget(
     opening = Store.open(kernel, target.fd);
     const { tmpFd } = opening.directories;
     proveHardLinks(kernel, tmpFd, target);
+    if (options.getsMetadata === true) refuseForeignTarget(kernel, target);
     const traits = probeTraits({
       ...kernel,
       xattrs: new XattrCalls(kernel.sys, kernel.scratch),

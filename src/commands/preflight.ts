@@ -96,6 +96,21 @@ export function preflightRefusal(error: unknown): unknown {
   });
 }
 
+/**
+ * The target's root gets the source's metadata, which its owner alone may give it, and nothing is put into what cannot
+ * be closed (P10): better said before anything is read. @throws DedupeError
+ */
+export function refuseForeignTarget(kernel: Kernel, target: Root): void {
+  const { uid } = statDescriptor(kernel, target.fd, new Stat(kernel.sys));
+  const euid = kernel.sys.geteuid();
+  if (euid === 0 || uid === euid) return;
+  throw new DedupeError(
+    "TARGET_FOREIGN",
+    `the target ${target.path} belongs to user ${String(uid)}, and only its owner may give it the source's mode`,
+    { hint: "Make a directory of your own in it and name that, or run as root." },
+  );
+}
+
 export function noHardLinks(target: string, type: string, cause: unknown): DedupeError {
   return new DedupeError(
     "NO_HARD_LINKS",

@@ -230,6 +230,20 @@ describe.skipIf(!root)("targets whose filesystem will not do", () => {
     expectRefusal(refused, 1, /may not be written to by this user\nRun as root/);
   });
 
+  it("refuses a target that this user may write to and not dress, and leaves nothing in it", () => {
+    chmodSync(work, 0o755);
+    chmodSync(target, 0o777);
+    for (const options of [[], ["--dry-run"]]) {
+      const refused = dedupe(["migrate", ...options, source, target], { uid: 1000, gid: 1000 });
+      expectRefusal(
+        refused,
+        1,
+        /belongs to user 0, and only its owner .*\nMake a directory of your own in it/,
+      );
+      expect(readdirSync(target)).toEqual([]);
+    }
+  });
+
   it("refuses a source that this user may not read", () => {
     chmodSync(work, 0o755);
     chmodSync(source, 0o700);
