@@ -145,6 +145,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const publisher = new Publisher(kernel, { ...roots, stagingFd }, traits, {
     ...options,
     filter: parts.filter,
+    onRemoved: tellRemoved(parts),
   });
   const tally: Tally = {
     states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
@@ -175,6 +176,12 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
       await pool.close();
       await store.close();
     },
+  };
+}
+
+function tellRemoved({ options, context }: Parts): (path: Buffer) => void {
+  return (path) => {
+    if (options.verbose) context.reporter.emit({ type: "entry", path, action: "removed" });
   };
 }
 

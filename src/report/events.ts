@@ -164,7 +164,6 @@ export type Event =
         | "directory"
         | "copied"
         | "linked"
-        | "merged"
         | "made"
         | "replaced"
         | "removed"

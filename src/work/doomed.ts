@@ -9,7 +9,12 @@ import { onTarget } from "./errors.ts";
 
 /** What is to be removed: `path` is where `name` in `dirFd` lies, as the filters see it. */
 export type Doomed = { dirFd: number; name: Buffer; path: Buffer };
-export type DeleteRules = { maxDelete: number | undefined; filter?: FilterRules | undefined };
+export type DeleteRules = {
+  maxDelete: number | undefined;
+  filter?: FilterRules | undefined;
+  /** Is told of each name that went, and not of those below it. */
+  onRemoved?: (path: Buffer) => void;
+};
 /** "protected": it holds names that the filters protect. "held": it holds more names than --max-delete leaves. */
 type Survey = { names: number; holdsProtected: boolean };
 
@@ -22,6 +27,7 @@ export class Remover {
   readonly #stagingFd: number;
   readonly #filter: Filter | undefined;
   readonly #maxDelete: number;
+  readonly #onRemoved: (path: Buffer) => void;
   #serial = 0;
   deletedNames = 0;
   /** Removals that --max-delete did not allow. */
@@ -32,6 +38,7 @@ export class Remover {
     this.#stagingFd = stagingFd;
     this.#filter = rules.filter === undefined ? undefined : filterFrom(rules.filter);
     this.#maxDelete = rules.maxDelete ?? Infinity;
+    this.#onRemoved = rules.onRemoved ?? (() => undefined);
   }
 
   /** @throws SysError, EntryFailure, RunFailure */
@@ -95,7 +102,7 @@ export class Remover {
   }
 
   /** Out of sight by one rename, then taken apart: a crash leaves nothing half deleted in a snapshot. */
-  #takeAway({ dirFd, name }: Doomed): void {
+  #takeAway({ dirFd, name, path }: Doomed): void {
     const { sys, scratch } = this.#kernel;
     const staged = Buffer.from(`t${String(this.#serial++)}`);
     const rename = (): number =>
@@ -104,6 +111,7 @@ export class Remover {
     if (result === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, name)) result = rename();
     if (result === -errno.ENOENT) return;
     onTarget(result, "renameat2");
+    this.#onRemoved(path);
     this.deletedNames += removeTree(this.#kernel, this.#stagingFd, staged);
   }
 }

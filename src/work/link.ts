@@ -99,8 +99,7 @@ export class Linker {
 
   #finish(frame: Frame, { name }: Entry, at: Destination): void {
     this.#thread.counters.linkedNames++;
-    this.#placer.finish(frame, name, at);
-    if (at.serial < 0) this.#thread.tell(frame, name, "linked");
+    this.#placer.finish(frame, name, at, "linked");
   }
 
   /**
@@ -192,8 +191,7 @@ export class Linker {
     if (ref.kind === "object") session.table.insertObject(ref, session.found);
     session.table.insert(key, ref, session.found);
     this.#record(frame, entry, key);
-    this.#placer.finish(frame, entry.name, at);
-    this.#thread.tell(frame, entry.name, "copied");
+    this.#placer.finish(frame, entry.name, at, "copied");
   }
 
   #copyObject(frame: Frame, entry: Entry, from: Ref): Destination {

@@ -67,7 +67,7 @@ export type Task = {
 };
 
 export type Failure = { path: Buffer; code: string; message: string };
-export type EntryAction = "directory" | "copied" | "linked" | "merged" | "made" | "replaced" | "removed";
+export type EntryAction = "directory" | "copied" | "linked" | "made" | "replaced" | "removed";
 
 /** Directories whose mode would have locked this user out: set after publishing. */
 export type LateMode = { path: Buffer; mode: number };

@@ -4,6 +4,7 @@ import { removeTree } from "../tree/remove.ts";
 import { appendAction } from "./actions.ts";
 import { onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
+import type { EntryAction } from "./messages.ts";
 import type { Thread } from "./thread.ts";
 
 /** Names of staged entries of updates; swept by the next run when this one dies. */
@@ -70,9 +71,12 @@ export class Placer {
     return { fd: stagingFd, name: Buffer.from(stagedUpdateName(serial)), serial };
   }
 
-  /** The name is made (at the destination); in a published directory it waits for the seal. */
-  finish(frame: Frame, name: Buffer, destination: Destination): void {
-    if (destination.serial < 0) return;
+  /** The name is made (at the destination); in a published directory it waits for the seal. It is told once. */
+  finish(frame: Frame, name: Buffer, destination: Destination, action: EntryAction): void {
+    if (destination.serial < 0) {
+      this.#thread.tell(frame, name, action);
+      return;
+    }
     appendAction(this.#thread.sys, frame.actionsFd, {
       type: "put",
       unit: frame.unit,
@@ -81,7 +85,7 @@ export class Placer {
       serial: destination.serial,
       oldIno: this.#oldIno,
     });
-    this.#thread.tell(frame, name, this.#oldIno === 0n ? "linked" : "replaced");
+    this.#thread.tell(frame, name, this.#oldIno === 0n ? action : "replaced");
   }
 
   /** Clears the way in a directory that an earlier run began to fill: nothing in it is published yet. */

@@ -45,8 +45,7 @@ export class SpecialSettler {
       return;
     }
     counters.createdInodes++;
-    this.#placer.finish(frame, entry.name, at);
-    this.#thread.tell(frame, entry.name, "made");
+    this.#placer.finish(frame, entry.name, at, "made");
   }
 
   /** Whether a target inode is what this very source inode became when it had more names. */
@@ -109,7 +108,6 @@ export class SpecialSettler {
     onTarget(adopted, "linkat");
     session.found.links++;
     session.table.insert(key, ref, session.found);
-    this.#placer.finish(frame, entry.name, at);
-    this.#thread.tell(frame, entry.name, "made");
+    this.#placer.finish(frame, entry.name, at, "made");
   }
 }

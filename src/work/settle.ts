@@ -315,8 +315,7 @@ export class Settler {
     if (found.sizeBytes >= LARGE_BYTES) session.noteSize(found.sizeBytes);
     if (subject.isShared) session.table.insert(subject.key, ref, found);
     this.#record(subject);
-    this.#placer.finish(subject.frame, subject.entry.name, at);
-    this.#thread.tell(subject.frame, subject.entry.name, "copied");
+    this.#placer.finish(subject.frame, subject.entry.name, at, "copied");
   }
 
   /**

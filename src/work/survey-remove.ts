@@ -37,8 +37,7 @@ export class SurveyRemover {
       thread.attempt(frame, name, () => {
         if (this.#isKept(frame, name)) return;
         removals++;
-        thread.tell(frame, name, "removed");
-        this.#remove({ dirFd: frame.targetFd, name, path: pathOf(frame, name) });
+        this.#remove({ dirFd: frame.targetFd, name, path: pathOf(frame, name) }, frame.unit);
       });
     }
     return removals;
@@ -49,10 +48,10 @@ export class SurveyRemover {
     return this.#remover.holdsProtected({ dirFd: frame.targetFd, name, path: pathOf(frame, name) });
   }
 
-  #remove(doomed: Doomed): void {
+  #remove(doomed: Doomed, unit: number): void {
     const thread = this.#thread;
     if (this.#remover.holdsProtected(doomed)) {
-      this.#removeAround(doomed);
+      this.#removeAround(doomed, unit);
       return;
     }
     const names = countTree(thread, doomed.dirFd, doomed.name);
@@ -60,11 +59,12 @@ export class SurveyRemover {
       this.held++;
       return;
     }
+    thread.tellPath(unit, doomed.path, "removed");
     this.#deletedNames += names;
     thread.counters.deletedNames += names;
   }
 
-  #removeAround({ dirFd, name, path }: Doomed): void {
+  #removeAround({ dirFd, name, path }: Doomed, unit: number): void {
     const { sys, scratch, filter } = this.#thread;
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const fd = onTarget(sys.openat(dirFd, scratch.at(name), flags, 0), "openat");
@@ -72,7 +72,7 @@ export class SurveyRemover {
       for (const child of this.#namesIn(fd)) {
         const childPath = Buffer.concat([path, Buffer.from("/"), child]);
         if (filter?.protects(childPath, this.#kindOf(fd, child), "doomed") === true) continue;
-        this.#remove({ dirFd: fd, name: child, path: childPath });
+        this.#remove({ dirFd: fd, name: child, path: childPath }, unit);
       }
     } finally {
       sys.close(fd);

@@ -253,6 +253,7 @@ export class SurveyWalker {
     if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
       onTarget(found, "openat");
     this.#context.changes++;
+    this.#context.thread.tell(frame, name, found === -errno.ENOENT ? "directory" : "replaced");
     return { targetFd: -1, mode: "fill" };
   }
 }

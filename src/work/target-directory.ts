@@ -241,6 +241,7 @@ export class TargetDirectory {
     onTarget(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat");
     const directory = pathOf(frame);
     appendAction(sys, frame.actionsFd, { type: "put", unit: frame.unit, directory, name, serial, oldIno });
+    this.#thread.tell(frame, name, oldIno === 0n ? "directory" : "replaced");
     return { targetFd: onTarget(open(stagingFd, staged), "openat"), mode: "fill" };
   }
 }

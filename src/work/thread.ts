@@ -116,9 +116,13 @@ export class Thread implements Kernel {
   }
 
   tell(frame: Frame, name: Buffer, action: EntryAction): void {
+    if (this.rules.verbose) this.tellPath(frame.unit, pathOf(frame, name), action);
+  }
+
+  tellPath(unit: number, path: Buffer, action: EntryAction): void {
     if (!this.rules.verbose) return;
-    this.#entries.push({ path: pathOf(frame, name), action });
-    if (this.#entries.length >= ENTRIES_PER_MESSAGE) this.flush(frame.unit);
+    this.#entries.push({ path, action });
+    if (this.#entries.length >= ENTRIES_PER_MESSAGE) this.flush(unit);
   }
 
   fail(frame: Frame, name: Buffer | undefined, failure: { code: string; message: string }): void {

@@ -16,7 +16,7 @@ import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
-import { directory, file, linkTo, makeTree } from "../support/tree.ts";
+import { directory, file, linkTo, makeTree, symlink } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
 const root = requirement(process.getuid?.() === 0, "needs root");
@@ -218,6 +218,56 @@ describe("options", () => {
     const plain = migrate(source, target);
     expect(plain.out).toMatch(/snapshot 1 of 2 +daily\.\d +.* unchanged/);
     expect(plain.out).not.toContain("\r");
+  });
+
+  it("-v tells each name of an update once, and what the dry run told of it", () => {
+    makeTree(source, { "daily.0/a": file("a"), "daily.0/l": symlink("x"), "daily.0/gone": file("gone") });
+    makeTree(source, {
+      "kept/sub/gone": file("gone"),
+      "kept/x.keep": file("kept"),
+      "old/sub/gone": file("gone"),
+    });
+    expect(migrate(source, target)).toMatchObject({ code: 0, err: "" });
+    for (const name of ["a", "l", "gone"]) rmSync(join(source, "daily.0", name));
+    for (const name of ["kept", "old"]) rmSync(join(source, name), { recursive: true });
+    makeTree(source, {
+      "daily.0/a": file("changed"),
+      "daily.0/l": symlink("y"),
+      "daily.0/new": file("new"),
+      "daily.0/symlink": symlink("z"),
+      "daily.0/empty": file(""),
+      "daily.0/d/inner": file("inner"),
+      loose: file("loose"),
+    });
+    const told = (...options: string[]) => {
+      const { events } = migrateJson([
+        "-v",
+        "-j1",
+        "--delete",
+        "--exclude=*.keep",
+        ...options,
+        source,
+        target,
+      ]);
+      return events
+        .filter(({ type }) => type === "entry")
+        .map(({ path, action }) => `${String(path)} ${String(action)}`);
+    };
+    const foreseen = told("--dry-run").sort();
+    expect(told().sort()).toEqual(foreseen);
+    expect(foreseen).toEqual([
+      "daily.0/a replaced",
+      "daily.0/d directory",
+      "daily.0/d/inner copied",
+      "daily.0/empty made",
+      "daily.0/gone removed",
+      "daily.0/l replaced",
+      "daily.0/new copied",
+      "daily.0/symlink made",
+      "kept/sub removed",
+      "loose copied",
+      "old removed",
+    ]);
   });
 
   it("--min-size and --merge none keep apart what only looks alike", () => {
