@@ -14,7 +14,7 @@ import type { Stat } from "./stat.ts";
 import type { Address, Sys } from "./sys.ts";
 
 /** include/uapi/linux/limits.h, with the NUL. */
-const PATH_MAX = 4096;
+export const PATH_MAX = 4096;
 
 /** A thread's kernel with room for strings. */
 export type Kernel = { sys: Sys; scratch: Scratch };

@@ -74,6 +74,25 @@ describe("roots that cannot be used", () => {
     expectRefusal(migrate(join(work, "circle"), target), 1, /the source \S+circle cannot be opened/);
   });
 
+  it("refuses a log or an index inside the source, though a symlink hides it, before it is made", () => {
+    const link = join(work, "link");
+    symlinkSync(source, link);
+    symlinkSync(join(source, "daily.0/docs/edited"), join(work, "log"));
+    for (const [from, option] of [
+      [link, `--log-file=${join(source, "run.log")}`],
+      [source, `--log-file=${join(link, "daily.0/run.log")}`],
+      [source, `--log-file=${join(work, "log")}`],
+      [link, `--index=${join(source, "new/index")}`],
+      [link, `--index=${join(source, "new/index")}`, "--dry-run"],
+    ] as const) {
+      expectRefusal(migrate(from, target, option), 2, /lies inside the source, which is never written/);
+    }
+    expect(readdirSync(source).sort()).toEqual(["daily.0", "daily.1"]);
+    expect(readdirSync(join(source, "daily.0"))).not.toContain("run.log");
+    expect(readdirSync(target)).toEqual([]);
+    expect(migrate(link, target, `--log-file=${join(work, "run.log")}`).code).toBe(0);
+  });
+
   it("refuses a path longer than the kernel takes", () => {
     const long = `${work}/${"x".repeat(200)}/`.repeat(25);
     expectRefusal(migrate(long, target), 1, /the source \S+ cannot be opened: name too long/);
