@@ -32,6 +32,7 @@ import {
   openRoots,
   preflightRefusal,
   refuseForeignTarget,
+  sizeText,
   targetRefusal,
   warnings,
   type Notice,
@@ -220,9 +221,4 @@ function aboutNeeds({ kernel, target }: DryRun, needs: NeedCounts): Notice[] {
     notices.push({ level: "warning", code: "TOO_FEW_INODES", message });
   }
   return notices;
-}
-
-function sizeText(bytes: number): string {
-  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${String(Math.ceil(bytes / 1024))} KiB`;
 }

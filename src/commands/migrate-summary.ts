@@ -56,6 +56,8 @@ function codeOf(outcome: RunOutcome, ending: Ending): number {
 
 function errorOf(error: Error): { code: string; message: string; hint: string } {
   const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
-  const hint = "Mend the cause and run the same command again: what is finished is not copied again.";
+  // A full inode table says ENOSPC, too, and df alone shows free space then.
+  const cure = code === "ENOSPC" ? "Free some space or inodes (see df and df -i)" : "Mend the cause";
+  const hint = `${cure} and run the same command again: what is finished is not copied again.`;
   return { code, message: error.message, hint };
 }

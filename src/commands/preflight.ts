@@ -227,11 +227,16 @@ function aboutRoom(kernel: Kernel, source: Root, target: Root, mounts: Mount[]):
   const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
   const used = (at(2) - at(3)) * at(1);
   if (used <= bytes) return [];
-  const gib = (size: number): string => `${(size / 2 ** 30).toFixed(1)} GiB`;
   return [
     warning(
       "MAY_NOT_FIT",
-      `the source's file system holds ${gib(used)}, the target has ${gib(bytes)} free: what is there may not fit`,
+      `the source's file system holds ${sizeText(used)}, the target has ${sizeText(bytes)} free: what is there may not fit`,
     ),
   ];
+}
+
+/** Decimal, as all sizes that are printed. */
+export function sizeText(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
+  return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${String(Math.ceil(bytes / 1000))} kB`;
 }

@@ -109,7 +109,8 @@ function aboutText({ approximate }: Summary): string {
 function mergedText(summary: Summary): string {
   const { mergedInodes, mergedBytes, dryRun } = summary;
   if (mergedInodes === 0) return "";
-  const became = dryRun ? "would share an inode with their equals" : "share an inode with their equals";
+  const shares = mergedInodes === 1 ? "shares an inode with its equal" : "share an inode with their equals";
+  const became = dryRun ? shares.replace(/^shares?/, "would share") : shares;
   return `${aboutText(summary)}${formatQuantity(mergedInodes, "source inode")} ${became}, ${formatBytes(mergedBytes)} less`;
 }
 

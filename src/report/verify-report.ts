@@ -94,7 +94,8 @@ function repairedText({ repaired }: VerifySummary): string {
 
 function againstRows(summary: VerifySummary): Row[] {
   const { targetNames, targetInodes, mergedInodes } = summary;
-  const merged = `${formatQuantity(mergedInodes, "source inode")} share an inode with their equals`;
+  const shares = mergedInodes === 1 ? "shares an inode with its equal" : "share an inode with their equals";
+  const merged = `${formatQuantity(mergedInodes, "source inode")} ${shares}`;
   return [
     [
       "source",

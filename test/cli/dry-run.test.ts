@@ -274,9 +274,10 @@ describe.skipIf(!root)("at the edges", () => {
   it("says that bytes or inodes will not be enough", async () => {
     mkdirSync(join(source, "daily.0"), { recursive: true });
     for (let each = 0; each < 600; each++) writeFileSync(join(source, `daily.0/${each}`), String(each));
+    const noticesAbout = (to: string) => dryRun([source, to]).events.filter(({ type }) => type === "notice");
     const codes = (to: string) =>
-      dryRun([source, to])
-        .events.filter(({ type, level }) => type === "notice" && level === "warning")
+      noticesAbout(to)
+        .filter(({ level }) => level === "warning")
         .map(({ code }) => code);
     await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB, options: ["-N", "300"] }, (mount) => {
       expect(codes(mount)).toEqual(["TOO_FEW_INODES"]);
@@ -285,6 +286,7 @@ describe.skipIf(!root)("at the edges", () => {
       expect(codes(mount)).toEqual([]);
       writeFileSync(join(source, "daily.0/large"), Buffer.alloc(20 * MIB, "x"));
       expect(codes(mount)).toEqual(["TOO_FEW_BYTES"]);
+      for (const { message } of noticesAbout(mount)) expect(message).toMatch(/\d MB/);
     });
   });
 });

@@ -228,6 +228,9 @@ describe.skipIf(!root)("targets whose filesystem will not do", () => {
       const failed = migrate(source, mount);
       expect(failed.code).toBe(1);
       expect(failed.err).toMatch(/dedupe: the target failed: \w+: no space left on device/);
+      expect(failed.err).toContain(
+        "Free some space or inodes (see df and df -i) and run the same command again",
+      );
       expect(failed.out).toMatch(/Failed after/);
       expect(failed.out).toMatch(/run the same command again/);
       expect(failed.err).not.toMatch(/bug|    at /);

@@ -50,6 +50,12 @@ test("what --remove-source-files removed, and what is left to do instead of comp
   expect(text).not.toContain("dedupe verify");
 });
 
+test("a single merger", () => {
+  const one = { mergedInodes: 1, mergedBytes: 500 };
+  expect(report(one)).toMatch(/merged +1 source inode shares an inode with its equal, 500 B less/);
+  expect(report({ ...one, dryRun: true })).toMatch(/1 source inode would share an inode with its equal/);
+});
+
 test("rows of which there is nothing to tell are not there", () => {
   expect(report({ mergedInodes: 0, plainCopyBytes: 0 })).not.toMatch(
     /merged|saved|link limit|removed|not kept|moved|skipped/,
