@@ -1,6 +1,13 @@
-import { AT_FDCWD, LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
+import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_CREAT, O_RDWR } from "../src/sys/constants.ts";
 import { SysError, check, errno, isSysError } from "../src/sys/errors.ts";
-import { ensureDirectory, openDirectory, openRoot, statDescriptor, type Kernel } from "../src/sys/files.ts";
+import {
+  ensureDirectory,
+  makeDirectories,
+  openDirectory,
+  openRoot,
+  statDescriptor,
+  type Kernel,
+} from "../src/sys/files.ts";
 import { Stat } from "../src/sys/stat.ts";
 import { ContentMover } from "./content.ts";
 import { descriptorsToLend } from "./descriptors.ts";
@@ -15,7 +22,7 @@ import { MetInodes } from "./met-inodes.ts";
 import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
 import { REF_BYTES } from "./ref.ts";
 import { moveIndex } from "./index/move.ts";
-import { looksSound } from "./index/soundness.ts";
+import { looksSoundAt } from "./index/soundness.ts";
 import { recoverRecords } from "./recover.ts";
 import { BEGAN_EMPTY, HAD_ROWS, HAS_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
@@ -310,7 +317,8 @@ function isFull(error: unknown): boolean {
 
 /** Elsewhere each store has a folder of its own. */
 function indexPathOf(kernel: Kernel, storeFd: number, indexDir: string | undefined): string {
-  return indexDir === undefined ? ownIndexPath(kernel, storeFd) : `${indexDir}/${nameStore(kernel, storeFd)}`;
+  if (indexDir === undefined) return ownIndexPath(kernel, storeFd);
+  return makeDirectories(kernel, `${indexDir}/${nameStore(kernel, storeFd)}`);
 }
 
 /** Through the descriptor, so that the index is found wherever the target is mounted and however it is named. */
@@ -337,7 +345,7 @@ function openIndex(kernel: Kernel, path: string): { index: Index; isDiscarded: b
 }
 
 function openSoundIndex(kernel: Kernel, path: string): Index {
-  if (!isSoundIn(kernel, path)) throw new Error("the index is damaged");
+  if (!looksSoundAt(kernel, path)) throw new Error("the index is damaged");
   const index = Index.open(path, "write");
   // Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run.
   index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
@@ -345,17 +353,6 @@ function openSoundIndex(kernel: Kernel, path: string): Index {
   index.hasSize(0);
   index.refresh();
   return index;
-}
-
-function isSoundIn(kernel: Kernel, path: string): boolean {
-  const { sys, scratch } = kernel;
-  const directory = sys.openat(AT_FDCWD, scratch.text(path), sys.O_DIRECTORY | O_CLOEXEC, 0);
-  if (directory < 0) return true;
-  try {
-    return looksSound(kernel, directory);
-  } finally {
-    sys.close(directory);
-  }
 }
 
 function discardIndex(kernel: Kernel, path: string): void {

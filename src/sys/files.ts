@@ -48,6 +48,14 @@ export function ensureDirectory(kernel: Kernel, dirFd: number, name: string): nu
   return openDirectory(kernel, dirFd, name);
 }
 
+/** Makes what is missing of a path's directories, like mkdir -p, but to open it is what shows that it is there. @returns the path */
+export function makeDirectories({ sys, scratch }: Kernel, path: string): string {
+  for (let end = path.indexOf("/", 1); end > 0; end = path.indexOf("/", end + 1))
+    sys.mkdirat(AT_FDCWD, scratch.text(path.slice(0, end)), 0o777);
+  sys.mkdirat(AT_FDCWD, scratch.text(path), 0o700);
+  return path;
+}
+
 /** The bytes of a small file, undefined where there is none. @throws SysError */
 export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string): Buffer | undefined {
   const fd = sys.openat(dirFd, scratch.text(name), O_RDONLY | sys.O_NOFOLLOW | O_CLOEXEC, 0);

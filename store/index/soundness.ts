@@ -1,5 +1,5 @@
 import { AT_EMPTY_PATH, O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
-import { readAt, type Kernel } from "../../src/sys/files.ts";
+import { openRoot, readAt, type Kernel } from "../../src/sys/files.ts";
 import { Stat } from "../../src/sys/stat.ts";
 
 const MAGIC = 0xbeefc0de;
@@ -37,4 +37,14 @@ function isWithin(meta: Buffer, pages: number): boolean {
   const last = Number(meta.readBigUInt64LE(144));
   const slack = Math.min(SLACK_PAGES, last >> 3);
   return roots.every((root) => root < BigInt(Math.floor(pages))) && last < pages + slack;
+}
+
+/** As `looksSound`, of an index in a directory that must be there. @throws SysError */
+export function looksSoundAt(kernel: Kernel, path: string): boolean {
+  const directory = openRoot(kernel, path);
+  try {
+    return looksSound(kernel, directory);
+  } finally {
+    kernel.sys.close(directory);
+  }
 }

@@ -379,6 +379,10 @@ describe("a target that has a store", () => {
     const refused = migrate(source, target, "--index", join(work, "index-file"));
     expectRefusal(refused, 1, /index/);
     expect(readdirSync(target)).toEqual([]);
+    // No directory can be made there, and ENOENT says so: LMDB by itself goes on trying for ever.
+    const never = migrate(source, target, "--index", "/proc/none/such");
+    expectRefusal(never, 1, /the index in \/proc\/none\/such\/\w+ cannot be opened/);
+    expect(readdirSync(target)).toEqual([]);
   });
 });
 
