@@ -14,7 +14,7 @@ paths = [
     os.path.join(folder, name)
     for folder, folders, names in os.walk(root)
     for name in names
-    if "/.dedupe" not in folder
+    if "/.dedupe" not in folder and not os.path.islink(os.path.join(folder, name))
 ]
 
 

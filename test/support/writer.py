@@ -15,7 +15,7 @@ paths = [
     os.path.join(folder, name)
     for folder, _, names in os.walk(root)
     for name in names
-    if "/.dedupe" not in folder
+    if "/.dedupe" not in folder and not os.path.islink(os.path.join(folder, name))
 ]
 paths = sorted(paths)[::10]
 
