@@ -6,7 +6,7 @@ import { check } from "../sys/errors.ts";
 import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
-import { freeSpace, identifyFilesystem } from "../tree/identity.ts";
+import { freeSpace, hasRoom, identifyFilesystem, type Room } from "../tree/identity.ts";
 import { readMounts } from "../tree/mounts.ts";
 import { pathOfDescriptor } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
@@ -16,7 +16,7 @@ import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { dropBesideNames } from "../relink/direct.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
-import { ROOM_BYTES } from "../relink/relinking.ts";
+import { ROOM } from "../relink/relinking.ts";
 import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
@@ -24,8 +24,8 @@ import { snapshotMatcher } from "./snapshot-glob.ts";
 
 /** The stock of one name or inode, in all its scratch files, roughly. */
 const STOCK_BYTES = 512;
-/** With less there is no use in trying to make a store. */
-const CRAMPED_BYTES = 4 << 20;
+/** With less there is no use in trying to make a store: its fan-out alone may take 256 inodes. */
+const CRAMPED: Room = { bytes: 4 << 20, inodes: 300 };
 /** Where the filesystem does not say how many inodes it has. */
 const STOCK_ROOM_BYTES = 2 ** 30;
 
@@ -53,7 +53,7 @@ export async function openRelinkRoot(
   try {
     if (options.dryRun) return lookAtRoot(kernel, root, options);
     dropBesideNames(kernel, root.fd);
-    if (freeBytesOf(kernel, root.fd) < CRAMPED_BYTES) return openCramped(kernel, root, options);
+    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return openCramped(kernel, root, options);
     makeRoomForStore(kernel, root, before);
     return await openForWork(kernel, root, options);
   } catch (error) {
@@ -127,7 +127,7 @@ type IndexPlace = { indexDir: string | undefined; movesIndex: boolean; remove: (
 
 /** On a target that has little room a new index grows elsewhere, and moves when the run is over. */
 function placeOfIndex(kernel: Kernel, root: Root, { indexDir }: RelinkOptions): IndexPlace {
-  const isCramped = freeBytesOf(kernel, root.fd) < ROOM_BYTES;
+  const isCramped = !hasRoom(kernel.sys, root.fd, ROOM);
   if (indexDir !== undefined || !isCramped || hasIndex(kernel, root))
     return { indexDir, movesIndex: false, remove: () => undefined };
   const temporary = makeTemporary(kernel, tmpdir());
@@ -150,12 +150,10 @@ export function freeBytesOf(kernel: Kernel, fd: number): number {
 
 /** A full disk: nothing can be made on it. A store that is there is locked and finished, but not opened for writing. */
 function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): OpenedRoot {
-  const { compared, merge, indexDir } = options;
-  const rootLock = openRoot(kernel, root.path);
-  if (kernel.sys.flock(rootLock, LOCK_EX | LOCK_NB) < 0) throw lockedRoot(root);
-  const view = StoreView.open(kernel, root.fd, { compared, merge });
+  const rootLock = lockRoot(kernel, root);
+  const view = StoreView.open(kernel, root.fd, options);
   const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
-  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const temporary = makeTemporary(kernel, options.indexDir ?? tmpdir());
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   const opened: { store?: Store; index?: IndexPlace } = {};
   return {
@@ -193,8 +191,11 @@ function cramped(root: Root): Notice {
   return { level: "info", code: "FULL", message };
 }
 
-function lockedRoot(root: Root): DedupeError {
-  return new DedupeError("STORE_LOCKED", `another run of dedupe is using ${root.path}`, {
+/** Until the descriptor is closed. */
+function lockRoot(kernel: Kernel, root: Root): number {
+  const fd = openRoot(kernel, root.path);
+  if (kernel.sys.flock(fd, LOCK_EX | LOCK_NB) === 0) return fd;
+  throw new DedupeError("STORE_LOCKED", `another run of dedupe is using ${root.path}`, {
     hint: "Wait until it has ended; if it was killed, the kernel has freed the lock already.",
     exitCode: "locked",
   });

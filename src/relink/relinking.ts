@@ -3,6 +3,7 @@ import type { Gains } from "../report/events.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import { Stat } from "../sys/stat.ts";
+import { hasRoom, type Room } from "../tree/identity.ts";
 import { Ref, type Store } from "../../store/store.ts";
 import { BatchView } from "./batch-memory.ts";
 import { countBatch } from "./batch-result.ts";
@@ -44,7 +45,7 @@ const READ_TASK = 512;
 /** A run shorter than this would spend more on rows than the next one could save. */
 const ROWS_AFTER_MS = 5_000;
 /** What the store, its index and a log need at first; with less, names are replaced without it. */
-export const ROOM_BYTES = 32 << 20;
+export const ROOM: Room = { bytes: 32 << 20, inodes: 1024 };
 const NAMES_MOST = 65_536;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
@@ -271,13 +272,13 @@ export class Relinking {
    * @returns false: cut short by a stop
    */
   async #makeRoom(runs: readonly Run[], openStore: () => Promise<Store>): Promise<boolean> {
-    const { kernel, rootFd, rules, pool, failed, counters, perUnit, freeBytes, linkLimit } = this.#parts;
+    const { kernel, rootFd, rules, pool, failed, counters, perUnit, linkLimit } = this.#parts;
     const { sys } = kernel;
     // What survives must be on the disk before anything gives way to it (P2).
     check(sys.syncfs(rootFd), "syncfs");
     const maker = new RoomMaker({
       ...{ kernel, rootFd, compared: rules.compared, directories: this.#directories, failed },
-      ...{ heap: this.#heap, linkLimit, isEnough: () => freeBytes() > ROOM_BYTES },
+      ...{ heap: this.#heap, linkLimit, isEnough: () => hasRoom(sys, rootFd, ROOM) },
       members: new ScatteredRecords(kernel.sys, this.#sources.membersFd, INODE_WORDS),
       places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
       replaced: ({ unit }) => {

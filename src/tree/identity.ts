@@ -91,3 +91,11 @@ export function freeSpace(
   const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
   return { bytes: at(4) * at(1), inodes: at(6), hasInodes: at(5) > 0 };
 }
+
+/** How much a filesystem must have free. */
+export type Room = { bytes: number; inodes: number };
+
+export function hasRoom(sys: Sys, fd: number, room: Room): boolean {
+  const { bytes, inodes, hasInodes } = freeSpace(sys, fd, sys.allocate(256));
+  return bytes >= room.bytes && (!hasInodes || inodes >= room.inodes);
+}

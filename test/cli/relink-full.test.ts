@@ -57,11 +57,24 @@ it.skipIf(!requireFilesystem("ext4"))(
   },
 );
 
+it.skipIf(!requireFilesystem("ext4"))("a disk without a free inode is healed", async () => {
+  await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB, options: ["-N", "1024"] }, (mount) => {
+    const root = join(mount, "root");
+    makeSnapshots(root, 10);
+    for (let at = 0; statfsSync(mount).ffree > 0; at++)
+      closeSync(openSync(join(mount, `ballast.${at}`), "w"));
+    const { summary } = relinkWell(root);
+    expect(summary).toMatchObject({ inodes: 4 * 210, mergedInodes: 3 * 210, objects: 210 });
+    expect(relinkWell(root).summary).toMatchObject({ linkedNames: 0 });
+    expect(verify([root]).found).toEqual([]);
+  });
+});
+
 const temporaries = (): string[] =>
   readdirSync(tmpdir()).filter((name) => name.startsWith("dedupe-dry-run-"));
 
-/** Four snapshots, each a full copy: large files and 200 small ones. */
-function makeSnapshots(root: string, largeFiles = 40): void {
+/** Four snapshots, or those asked for, each a full copy: large files and 200 small ones. */
+function makeSnapshots(root: string, largeFiles = 40, copies = [1, 2, 3]): void {
   const first = join(root, "daily.0");
   for (const folder of ["large", "small"]) mkdirSync(join(first, folder), { recursive: true });
   const write = (path: string, bytes: number, seed: number): void => {
@@ -73,7 +86,7 @@ function makeSnapshots(root: string, largeFiles = 40): void {
     write(join(first, "large", String(seed)), 500_000 + seed, seed);
   for (let seed = 0; seed < 200; seed++) write(join(first, "small", String(seed)), 3000 + seed, seed);
   execFileSync("find", [root, "-exec", "touch", "-d", "2024-01-01 00:00:00", "{}", "+"]);
-  for (const day of [1, 2, 3]) execFileSync("cp", ["-a", first, join(root, `daily.${day}`)]);
+  for (const day of copies) execFileSync("cp", ["-a", first, join(root, `daily.${day}`)]);
   execFileSync("touch", ["-d", "2024-01-01 00:00:00", root]);
 }
 
