@@ -151,7 +151,11 @@ export function freeBytesOf(kernel: Kernel, fd: number): number {
 /** A full disk: nothing can be made on it. A store that is there is locked and finished, but not opened for writing. */
 function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): OpenedRoot {
   const rootLock = lockRoot(kernel, root);
-  const view = StoreView.open(kernel, root.fd, options);
+  let view = StoreView.open(kernel, root.fd, options);
+  const closeView = (): void => {
+    view?.close();
+    view = undefined;
+  };
   const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
   const temporary = makeTemporary(kernel, options.indexDir ?? tmpdir());
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
@@ -159,7 +163,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
   return {
     store: undefined,
     openStore: async () => {
-      view?.close();
+      closeView();
       const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
       makeRoomForStore(kernel, root, before);
       opened.index = placeOfIndex(kernel, root, options);
@@ -170,7 +174,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
       opened.store = store;
       return store;
     },
-    objectsFd: -1,
+    objectsFd: view?.objectsFd ?? -1,
     logFd: -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
@@ -178,7 +182,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
     close: async () => {
       temporary.remove();
       dropBesideNames(kernel, root.fd);
-      if (opened.store === undefined) view?.close();
+      closeView();
       await opened.store?.close();
       opened.index?.remove();
       kernel.sys.close(rootLock);

@@ -6,9 +6,12 @@ import {
   O_NONBLOCK,
   O_RDONLY,
 } from "../sys/constants.ts";
+import type { Compared } from "../options.ts";
 import { check, errno } from "../sys/errors.ts";
-import { openQuietly, type Kernel } from "../sys/files.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
+import type { Address } from "../sys/sys.ts";
+import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { entryFailure, fromSource, onSource } from "../work/errors.ts";
@@ -19,13 +22,18 @@ import { isState } from "./inode-state.ts";
 import { busy, changed } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
 import { Replacer, keptName } from "./replace.ts";
+import { variantOfStat } from "./variant.ts";
 
 /** The temporary name beside the store, where there is no room for a store: in the root itself. */
 export const BESIDE_NAME = Buffer.from(".dedupe-relink");
 
-/** A class to be made one by the surviving name itself. */
+/** What a class is to be made one by: a name in the tree, or an object of the store that has none. */
+export type Survivor = { state: Uint32Array } & (
+  { type: "name"; place: Place } | { type: "object"; ref: Uint32Array }
+);
+
 export type DirectClass = {
-  survivor: { state: Uint32Array; place: Place };
+  survivor: Survivor;
   victims: Iterable<{ state: Uint32Array; places: readonly Place[] }>;
   /** Once one class has room enough for all that is to come. */
   isEnough: () => boolean;
@@ -35,7 +43,9 @@ export type DirectParts = {
   kernel: Kernel;
   directories: Directories;
   rootFd: number;
-  comparesXattrs: boolean;
+  /** -1 for none. */
+  objectsFd: number;
+  compared: Compared;
   failed: (failure: Failure) => void;
   replaced: (place: Place) => void;
 };
@@ -50,6 +60,8 @@ export class DirectRelinker {
   readonly #stat: Stat;
   readonly #times: TimesBuffer;
   readonly #xattrs: XattrCalls;
+  readonly #ref: Ref;
+  readonly #content: ContentMover;
 
   constructor(parts: DirectParts) {
     const { sys, scratch } = parts.kernel;
@@ -58,12 +70,16 @@ export class DirectRelinker {
     this.#stat = new Stat(sys);
     this.#times = new TimesBuffer(sys);
     this.#xattrs = new XattrCalls(sys, scratch);
+    this.#ref = new Ref(sys);
+    this.#content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
   }
 
   /** @throws RunFailure */
   relink({ survivor, victims, isEnough }: DirectClass): void {
     let xattrs: readonly Xattr[] = [];
-    if (!this.#attempt(survivor.place, () => (xattrs = this.#checkSurvivor(survivor)))) return;
+    // What is wrong with an object is said when the batches come to it.
+    const place = survivor.type === "name" ? survivor.place : undefined;
+    if (!this.#attempt(place, () => (xattrs = this.#checkSurvivor(survivor)))) return;
     for (const { state, places } of victims) {
       for (const place of places)
         this.#attempt(place, () => {
@@ -73,45 +89,60 @@ export class DirectRelinker {
     }
   }
 
-  #attempt(place: Place, work: () => void): boolean {
+  #attempt(place: Place | undefined, work: () => void): boolean {
     try {
       work();
       return true;
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
+      if (place === undefined) return false;
       const path = joined(this.#parts.directories.pathOf(place.directory), place.name);
       this.#parts.failed({ path, code, message });
       return false;
     }
   }
 
-  #checkSurvivor({ state, place }: DirectClass["survivor"]): readonly Xattr[] {
+  #locate(survivor: Survivor): { dirFd: number; name: Address } {
+    const { kernel, directories, objectsFd } = this.#parts;
+    if (survivor.type === "object")
+      return { dirFd: objectsFd, name: this.#ref.copyFrom(survivor.ref, 0).format() };
+    const { directory, name } = survivor.place;
+    return { dirFd: directories.open(directory), name: kernel.scratch.at(name) };
+  }
+
+  #checkSurvivor(survivor: Survivor): readonly Xattr[] {
     const { sys, scratch } = this.#parts.kernel;
-    const dirFd = this.#parts.directories.open(place.directory);
+    const { dirFd, name } = this.#locate(survivor);
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = onSource(openQuietly(sys, dirFd, scratch.at(place.name), flags), "openat");
+    const fd = onSource(openQuietly(sys, dirFd, name, flags), "openat");
     try {
       if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
+      const xattrs = fromSource(() => this.#xattrs.read({ fd }));
+      const isGood = survivor.type === "name" || this.#isItself(fd, survivor, xattrs);
       onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
-      if (!isState(this.#stat, state)) throw changed();
-      return fromSource(() => this.#xattrs.read({ fd }));
+      if (!isGood || !isState(this.#stat, survivor.state)) throw changed();
+      return xattrs;
     } finally {
       sys.close(fd);
     }
   }
 
+  /** An object that was not hashed in this run: content and attributes are what its name says. */
+  #isItself(fd: number, { ref, state }: Survivor & { type: "object" }, xattrs: readonly Xattr[]): boolean {
+    const { digest, variant } = this.#ref.copyFrom(ref, 0);
+    const stat = statDescriptor(this.#parts.kernel, fd, this.#stat);
+    if (!isState(stat, state) || !variantOfStat(stat, this.#parts.compared, () => xattrs).equals(variant))
+      return false;
+    return fromSource(() => this.#content.hash(fd, stat.sizeBytes))?.equals(digest) ?? false;
+  }
+
   #replace(
     place: Place,
-    {
-      state,
-      survivor,
-      xattrs,
-    }: { state: Uint32Array; survivor: DirectClass["survivor"]; xattrs: readonly Xattr[] },
+    { state, survivor, xattrs }: { state: Uint32Array; survivor: Survivor; xattrs: readonly Xattr[] },
   ): void {
-    const { kernel, directories, comparesXattrs, replaced, rootFd } = this.#parts;
+    const { kernel, directories, compared, replaced, rootFd } = this.#parts;
     const dirFd = directories.open(place.directory);
-    const fromFd = directories.open(survivor.place.directory);
-    if (!comparesXattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return;
+    if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return;
     const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
     const hasXattrs = (fd: number): boolean =>
       sameXattrs(
@@ -119,7 +150,7 @@ export class DirectRelinker {
         xattrs,
       );
     try {
-      const from = { dirFd: fromFd, name: kernel.scratch.at(survivor.place.name), state: survivor.state };
+      const from = { ...this.#locate(survivor), state: survivor.state };
       const done = this.#replacer.replace({ dirFd, name: place.name, victim: state, hasXattrs }, from);
       if (done === "replaced") replaced(place);
     } finally {

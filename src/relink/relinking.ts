@@ -277,7 +277,7 @@ export class Relinking {
     // What survives must be on the disk before anything gives way to it (P2).
     check(sys.syncfs(rootFd), "syncfs");
     const maker = new RoomMaker({
-      ...{ kernel, rootFd, compared: rules.compared, directories: this.#directories, failed },
+      ...{ kernel, rootFd, objectsFd: this.#objectsFd, rules, directories: this.#directories, failed },
       ...{ heap: this.#heap, linkLimit, isEnough: () => hasRoom(sys, rootFd, ROOM) },
       members: new ScatteredRecords(kernel.sys, this.#sources.membersFd, INODE_WORDS),
       places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),

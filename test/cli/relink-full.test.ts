@@ -70,6 +70,37 @@ it.skipIf(!requireFilesystem("ext4"))("a disk without a free inode is healed", a
   });
 });
 
+describe.skipIf(!requireFilesystem("ext4"))("a disk without a free block that has a store", () => {
+  for (const [title, commands, mergedInodes, linkedNames] of [
+    [
+      "gives names the inode that is an object, though others have more names",
+      "cp -a daily.0 daily.1 && cp -al daily.1 daily.2",
+      240,
+      480,
+    ],
+    [
+      "gives names the object that has none in the tree any more",
+      "cp -a daily.0 daily.1 && cp -a daily.0 daily.2 && rm -r daily.0",
+      480,
+      480,
+    ],
+  ] as const)
+    it(title, async () => {
+      await withFilesystem({ type: "ext4", sizeBytes: 128 * MIB }, (mount) => {
+        const root = join(mount, "root");
+        makeSnapshots(root, 40, []);
+        relinkWell("--full", root);
+        execFileSync("sh", ["-c", commands], { cwd: root });
+        fill(join(mount, "ballast"));
+        expect(statfsSync(mount).bavail * statfsSync(mount).bsize).toBeLessThan(4 * MIB);
+        const { summary } = relinkWell(root);
+        expect(summary).toMatchObject({ mergedInodes, linkedNames });
+        expect(relinkWell(root).summary).toMatchObject({ inodes: 240, linkedNames: 0 });
+        expect(verify([root]).found).toEqual([]);
+      });
+    });
+});
+
 const temporaries = (): string[] =>
   readdirSync(tmpdir()).filter((name) => name.startsWith("dedupe-dry-run-"));
 
