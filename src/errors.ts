@@ -24,6 +24,7 @@ export class DedupeError extends Error {
   }
 }
 
-export function usageError(message: string, hint = "Try 'dedupe migrate --help'."): DedupeError {
+/** Without a hint the command line names the help of the command at hand. */
+export function usageError(message: string, hint?: string): DedupeError {
   return new DedupeError("usage", message, { hint, exitCode: "usage" });
 }

@@ -1,7 +1,6 @@
 /** argv -> the options of a command, and the help. The only place that knows commander. */
 import { Command, CommanderError, Option } from "commander";
-import type { DedupeError } from "../errors.ts";
-import { usageError } from "../errors.ts";
+import { DedupeError, usageError } from "../errors.ts";
 import { exitCodes } from "../exit-codes.ts";
 import type { CommandOptions } from "../options.ts";
 import { compactOptionSpecs, compactOptions } from "../options/compact.ts";
@@ -45,10 +44,16 @@ export function parseCommandLine({
   try {
     program.parse(argv, { from: "user" });
   } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode !== 0) throw asUsageError(error);
+    if (!(error instanceof CommanderError)) throw withHint(error, argv[0]);
+    if (error.exitCode !== 0) throw withHint(asUsageError(error), argv[0]);
   }
   return parsed;
+}
+
+/** A command comes first: the program has no options of its own but those that end it. */
+function withHint(error: unknown, command = ""): unknown {
+  const isWithout = error instanceof DedupeError && error.code === "usage" && error.hint === undefined;
+  return isWithout ? usageError(error.message, `Try 'dedupe ${command} --help'.`) : error;
 }
 
 function createProgram(version: string, accept: (options: CommandOptions) => void): Command {

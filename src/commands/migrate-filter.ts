@@ -18,7 +18,8 @@ export function collectFilter(kernel: Kernel, filters: readonly FilterArgument[]
     const filter = parseFilter(sources, read);
     return filter.isEmpty ? undefined : filter.rules;
   } catch (error) {
-    if (error instanceof FilterSyntaxError) throw usageError(error.message);
+    if (error instanceof FilterSyntaxError)
+      throw usageError(error.message, "The rules are rsync's: see FILTER RULES in its manual.");
     throw error;
   }
 }

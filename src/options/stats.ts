@@ -1,5 +1,5 @@
 /** The options of `dedupe stats`: one table for the parser and the help, and what was typed -> the validated type. */
-import { DedupeError, usageError } from "../errors.ts";
+import { usageError } from "../errors.ts";
 import type { StatsOptions } from "../options.ts";
 import {
   applyTyped,
@@ -54,16 +54,11 @@ export const statsOptionSpecs: readonly OptionSpec<StatsOptions>[] = [
 ];
 
 export function statsOptions(typed: readonly TypedOption[], target: string): StatsOptions {
-  try {
-    const options = defaults(target);
-    applyTyped(options, typed, statsOptionSpecs);
-    checkOutput(options);
-    if (options.json && options.csv) throw usageError("--json and --csv contradict each other");
-    return options;
-  } catch (error) {
-    // The parsers of single values are migrate's too.
-    throw error instanceof DedupeError ? usageError(error.message, "Try 'dedupe stats --help'.") : error;
-  }
+  const options = defaults(target);
+  applyTyped(options, typed, statsOptionSpecs);
+  checkOutput(options);
+  if (options.json && options.csv) throw usageError("--json and --csv contradict each other");
+  return options;
 }
 
 function defaults(target: string): StatsOptions {

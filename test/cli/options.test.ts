@@ -217,6 +217,13 @@ describe("refused with one sentence and exit 2", () => {
   test("a near miss is suggested", () => {
     expect(refusal(() => migrate("--checksums")).hint).toBe("Did you mean --checksum?");
   });
+
+  for (const command of ["migrate", "relink", "compact", "verify", "stats"])
+    test(`of ${command} is told where its own options are`, () => {
+      const hint = `Try 'dedupe ${command} --help'.`;
+      expect(refusal(() => parse(command, "--zzz", "/root")).hint).toBe(hint);
+      expect(refusal(() => parse(command, "--jobs", "0", "/root", "/new")).hint).toBe(hint);
+    });
 });
 
 test("a log beside the source is no log inside it", () => {
