@@ -42,7 +42,8 @@ export const VICTIM_ROW = {
 } as const;
 /**
  * `inode` is the state that the target's inode must have. `directory`, `text`, `length`: a name of it in the tree,
- * where there is one. `xattrs`: its variant, where it has some; of xattrs that are ignored their mark.
+ * where there is one. `xattrs`: its variant, where it has some; of xattrs that are ignored their mark. `again`: 1 where an
+ * earlier batch had it, too.
  */
 export const TARGET_ROW = {
   ref: 0,
@@ -53,7 +54,8 @@ export const TARGET_ROW = {
   generation: REF_WORDS + STATE_WORDS + 3,
   xattrs: REF_WORDS + STATE_WORDS + 4,
   state: REF_WORDS + STATE_WORDS + 6,
-  words: REF_WORDS + STATE_WORDS + 7,
+  again: REF_WORDS + STATE_WORDS + 7,
+  words: REF_WORDS + STATE_WORDS + 8,
 } as const;
 
 /** States of a row, 0 before anything was done: as it should be; it could not be. */

@@ -150,7 +150,9 @@ export class BatchPlanner {
     if (aim.drafted?.draft === this.#draft) return aim.drafted.index;
     this.#ref.copyFrom(words, 0);
     this.#ref.sibling = aim.sibling;
-    const index = this.#draft.addTarget({ ref: this.#ref.words.slice(), inode: aim.inode, place: aim.place });
+    const { inode, place, drafted } = aim;
+    const isAgain = drafted !== undefined;
+    const index = this.#draft.addTarget({ ref: this.#ref.words.slice(), inode, place, isAgain });
     aim.drafted = { draft: this.#draft, index };
     return index;
   }

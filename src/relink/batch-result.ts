@@ -42,7 +42,8 @@ export function countBatch(
     perUnit.freedBytes[unit] = (perUnit.freedBytes[unit] as number) + freed;
   }
   for (let index = 0; index < batch.targetCount; index++) {
-    const isThere = isDryRun || batch.target(index)[TARGET_ROW.state] !== FAILED;
-    if (isThere) counters.objects++;
+    const row = batch.target(index);
+    const isThere = isDryRun || row[TARGET_ROW.state] !== FAILED;
+    if (isThere && row[TARGET_ROW.again] === 0) counters.objects++;
   }
 }

@@ -44,6 +44,8 @@ export type Target = {
   /** The inode's record in the stock; of an object without a name in the tree that of any member, for its attributes. */
   inode: Uint32Array;
   place: Place | undefined;
+  /** A batch before this one had it, too. */
+  isAgain: boolean;
 };
 
 type Entry = Place & { victim: number; target: number };
@@ -102,11 +104,12 @@ export class BatchDraft {
   }
 }
 
-function putTarget(row: Uint32Array, { ref, inode, place }: Target, text: TextTable): void {
+function putTarget(row: Uint32Array, { ref, inode, place, isAgain }: Target, text: TextTable): void {
   row.set(ref.subarray(0, REF_WORDS), TARGET_ROW.ref);
   row.set(inode.subarray(0, STATE_WORDS), TARGET_ROW.inode);
   row[TARGET_ROW.directory] = place?.directory ?? NO_DIRECTORY;
   text.put(place?.name ?? Buffer.alloc(0), row, TARGET_ROW.text);
+  row[TARGET_ROW.again] = isAgain ? 1 : 0;
   row[TARGET_ROW.generation] = inode[GENERATION] as number;
   row.set(inode.subarray(XATTR_VARIANT, XATTR_VARIANT + 2), TARGET_ROW.xattrs);
 }

@@ -148,7 +148,11 @@ export class Undoing {
     const victim = new Uint32Array(INODE_WORDS);
     victim.set(record);
     victim[NAMES_COUNT] = places.length;
-    this.#draft.addVictim(victim, places, this.#draft.addTarget({ ...target, place: undefined }));
+    this.#draft.addVictim(
+      victim,
+      places,
+      this.#draft.addTarget({ ...target, place: undefined, isAgain: false }),
+    );
     this.#draftBytes += sizeBytes;
   }
 
