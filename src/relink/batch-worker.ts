@@ -167,8 +167,10 @@ export class BatchWorker {
 
   /** Not where someone else changed the listing meanwhile: then the time is theirs. */
   #putTimeBack(batch: BatchView, row: Uint32Array): void {
-    const { sys, directories } = this.#thread;
+    const { sys, scratch, stat, directories } = this.#thread;
     const fd = directories.open(row[DIRECTORY_ROW.id] as number);
+    onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    if (stat.mtimeNs === timeAt(row, DIRECTORY_ROW.mtime)) return;
     const print = this.#print(batch, row, fd);
     if (print?.high !== row[DIRECTORY_ROW.print] || print?.low !== row[DIRECTORY_ROW.print + 1]) return;
     const result = sys.futimens(fd, this.#times.withMtime(timeAt(row, DIRECTORY_ROW.mtime)));

@@ -92,6 +92,22 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     });
   });
 
+  it("says nothing of the time of a directory in which it could change nothing", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      makeTree(root, {
+        "daily.0/a": file("same", { mtimeNs: 10n ** 18n }),
+        "daily.1/a": file("same", { mtimeNs: 10n ** 18n }),
+      });
+      execFileSync("chattr", ["+i", join(root, "daily.1")]);
+      const { code, events } = relink(root);
+      execFileSync("chattr", ["-i", join(root, "daily.1")]);
+      const failures = events.filter(({ type }) => type === "failure");
+      expect(code).toBe(3);
+      expect(failures).toMatchObject([{ path: "daily.1/a", code: "EPERM" }]);
+    });
+  });
+
   it("merges only what is in the range of sizes, and what the filters leave", async () => {
     await withInflated(({ root, original }) => {
       const { summary } = relinkWell("--min-size", "1M", "--exclude", "/daily.2/", root);
