@@ -8,6 +8,8 @@ import { fingerprint, grow, nothingDone, untouched, workDone } from "../support/
 import { compareReport, compareTrees, type CompareOptions } from "../support/oracle.ts";
 
 const MIB = 2 ** 20;
+/* Half a minute each; a machine that is busy besides needs three times as long. */
+const timeout = 180_000;
 
 interface Target {
   readonly type: FilesystemType;
@@ -72,6 +74,7 @@ describe.skipIf(!requireFilesystem("ext4"))("a hostile tree", () => {
           hostile.close();
         });
       },
+      timeout,
     );
   }
 
