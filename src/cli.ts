@@ -31,9 +31,9 @@ export async function main(argv: string[], wiring: Wiring = {}): Promise<void> {
 
 async function run(options: CommandOptions, wiring: Wiring & { version: string }): Promise<number> {
   checkPlatform(process.platform, process.arch);
-  if (options.command === "migrate") {
-    const { refuseInsideSource } = await import("./commands/outside-source.ts");
-    await refuseInsideSource(options, wiring.sysModule);
+  if (options.command === "migrate" || options.command === "verify") {
+    const { refuseInside } = await import("./commands/refuse-inside.ts");
+    await refuseInside(options, wiring.sysModule);
   }
   const reporter = open(options);
   const signals = listenForSignals(reporter);

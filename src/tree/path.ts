@@ -1,4 +1,4 @@
-import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
@@ -78,7 +78,7 @@ export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: num
       return here === outer;
     }
     last = here;
-    const parent = sys.openat(fd, scratch.text(".."), sys.O_DIRECTORY | O_CLOEXEC, 0);
+    const parent = sys.openat(fd, scratch.text(".."), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
     sys.close(fd);
     if (parent < 0) return false;
     fd = parent;

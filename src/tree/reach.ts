@@ -1,7 +1,10 @@
-import { AT_FDCWD, O_PATH } from "../sys/constants.ts";
-import { readFile, type Kernel } from "../sys/files.ts";
+import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
+import { PATH_MAX, readFile, type Kernel } from "../sys/files.ts";
 import { readMounts, type Mount } from "./mounts.ts";
 import { isWithin } from "./path.ts";
+
+const SLASH = 0x2f;
+const DOT = Buffer.from(".");
 
 /** A directory as its filesystem knows it, however it was mounted and named. */
 type Place = { device: number; path: string };
@@ -11,11 +14,71 @@ type Place = { device: number; path: string };
  * mounts too, of which ".." knows nothing. @throws SysError
  */
 export function reaches(kernel: Kernel, outerFd: number, innerFd: number): boolean {
-  if (isWithin(kernel, innerFd, outerFd)) return true;
+  return isWithin(kernel, innerFd, outerFd) || isShownIn(kernel, outerFd, innerFd);
+}
+
+/** As `reaches`, of a file as well, and by mounts alone. */
+function isShownIn(kernel: Kernel, outerFd: number, innerFd: number): boolean {
   const mounts = readMounts(kernel);
   const inner = placeOf(kernel, mounts, innerFd);
   if (inner === undefined) return false;
   return placesBelow(kernel, mounts, outerFd).some((place) => contains(place, inner));
+}
+
+/** Symlinks that are followed before the kernel, too, gives up (path_resolution(7)). */
+const MOST_LINKS = 40;
+
+/**
+ * Whether to write to a path, which need not be there yet, would write into the directory `rootFd` (O_PATH will do) or
+ * something below it. What is missing of the path counts as made below the last directory that is there. @throws SysError
+ */
+export function leadsInto(kernel: Kernel, rootFd: number, path: Buffer, links = 0): boolean {
+  if (path.length >= PATH_MAX || links > MOST_LINKS) return false;
+  const whole = openPlace(kernel, AT_FDCWD, path, "directory");
+  if (whole >= 0) return closing(kernel, whole, () => reaches(kernel, rootFd, whole));
+  const bare = withoutSlashes(path);
+  const nameAt = bare.lastIndexOf(SLASH) + 1;
+  const parent = nameAt === 0 ? DOT : path.subarray(0, nameAt);
+  const directory = openPlace(kernel, AT_FDCWD, parent, "directory");
+  if (directory < 0) return nameAt > 0 && leadsInto(kernel, rootFd, withoutSlashes(parent), links);
+  return closing(kernel, directory, () => {
+    const name = bare.subarray(nameAt);
+    const target = linkTarget(kernel, directory, name);
+    if (target !== undefined) {
+      const isAbsolute = target[0] === SLASH;
+      const from = isAbsolute ? [] : [Buffer.from(`/proc/self/fd/${String(directory)}/`)];
+      return leadsInto(kernel, rootFd, Buffer.concat([...from, target]), links + 1);
+    }
+    if (reaches(kernel, rootFd, directory)) return true;
+    // A file of the root may be bind-mounted here.
+    const file = openPlace(kernel, directory, name, "any");
+    return file >= 0 && closing(kernel, file, () => isShownIn(kernel, rootFd, file));
+  });
+}
+
+function openPlace({ sys, scratch }: Kernel, dirFd: number, path: Buffer, type: "directory" | "any"): number {
+  const flags = O_PATH | O_CLOEXEC | (type === "directory" ? sys.O_DIRECTORY : sys.O_NOFOLLOW);
+  return sys.openat(dirFd, scratch.at(path), flags, 0);
+}
+
+function closing<T>({ sys }: Kernel, fd: number, work: () => T): T {
+  try {
+    return work();
+  } finally {
+    sys.close(fd);
+  }
+}
+
+function withoutSlashes(path: Buffer): Buffer {
+  let end = path.length;
+  while (end > 1 && path[end - 1] === SLASH) end--;
+  return path.subarray(0, end);
+}
+
+function linkTarget({ sys, scratch }: Kernel, dirFd: number, name: Buffer): Buffer | undefined {
+  const memory = sys.allocate(PATH_MAX);
+  const length = sys.readlinkat(dirFd, scratch.at(name), memory.address, memory.bytes.length);
+  return length < 0 ? undefined : Buffer.from(memory.bytes.subarray(0, length));
 }
 
 /** The directory itself, and the roots of what is mounted somewhere below it. */

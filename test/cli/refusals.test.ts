@@ -78,10 +78,17 @@ describe("roots that cannot be used", () => {
     const link = join(work, "link");
     symlinkSync(source, link);
     symlinkSync(join(source, "daily.0/docs/edited"), join(work, "log"));
+    // To nothing yet, and twice over; and a directory whose ".." is another than its path says.
+    symlinkSync("further", join(work, "dangling"));
+    symlinkSync(join(source, "new.log"), join(work, "further"));
+    symlinkSync(join(source, "daily.0"), join(work, "in"));
     for (const [from, option] of [
       [link, `--log-file=${join(source, "run.log")}`],
       [source, `--log-file=${join(link, "daily.0/run.log")}`],
       [source, `--log-file=${join(work, "log")}`],
+      [source, `--log-file=${join(work, "dangling")}`],
+      [source, `--log-file=${work}/in/../run.log`],
+      [source, `--index=${work}/in/../index`],
       [link, `--index=${join(source, "new/index")}`],
       [link, `--index=${join(source, "new/index")}`, "--dry-run"],
     ] as const) {
@@ -131,6 +138,28 @@ describe("roots of which one is in the other", () => {
     symlinkSync(join(source, "inner"), join(work, "elsewhere"));
     expectRefusal(migrate(source, join(work, "elsewhere")), 1, /the target is inside the source/);
     expectRefusal(migrate(join(work, "elsewhere"), source), 1, /the source is inside the target/);
+  });
+
+  it.skipIf(!root)("refuses a log that is a file of the source by a bind mount", () => {
+    const bound = join(work, "bound.log");
+    writeFileSync(bound, "");
+    execFileSync("mount", ["--bind", join(source, "daily.0/docs/edited"), bound]);
+    try {
+      const before = readFileSync(bound);
+      expectRefusal(migrate(source, target, `--log-file=${bound}`), 2, /lies inside the source/);
+      expect(readFileSync(bound)).toEqual(before);
+    } finally {
+      execFileSync("umount", [bound]);
+    }
+  });
+
+  it("refuses a log or a certificate of verify inside what is compared, though a symlink hides it", () => {
+    symlinkSync(source, join(work, "link"));
+    for (const option of ["--log-file", "--certificate"]) {
+      const args = ["verify", "--against", source, `${option}=${join(work, "link/daily.0/new")}`, target];
+      expectRefusal(dedupe(args), 2, /lies inside \S+, which is to be read as it is/);
+    }
+    expect(readdirSync(join(source, "daily.0"))).not.toContain("new");
   });
 
   it.skipIf(!root)("sees through a bind mount", () => {

@@ -1,0 +1,49 @@
+import { DedupeError } from "../errors.ts";
+import type { CommandOptions } from "../options.ts";
+import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
+import { leadsInto } from "../tree/reach.ts";
+import { openKernel } from "./migrate-run.ts";
+
+/** What a command writes where the user says, and the roots that it must not write to. */
+type Places = {
+  written: Record<string, string | undefined>;
+  roots: readonly { root: string; what: string }[];
+};
+
+/**
+ * P1: the log, the index and the certificate are the user's own places, and must not be in what is only read, by whatever
+ * symlinks and bind mounts either is named; the options have looked at names alone. Before the log is opened.
+ * @throws DedupeError
+ */
+export async function refuseInside(options: CommandOptions, sysModule: URL | undefined): Promise<void> {
+  const { written, roots } = placesOf(options);
+  const places = Object.entries(written).filter((each): each is [string, string] => each[1] !== undefined);
+  if (places.length === 0) return;
+  const { kernel } = await openKernel(sysModule);
+  const { sys, scratch } = kernel;
+  for (const { root, what } of roots) {
+    const rootFd = sys.openat(AT_FDCWD, scratch.text(root), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
+    // The preflight says what is wrong with the root.
+    if (rootFd < 0) continue;
+    const inside = places.find(([, path]) => leadsInto(kernel, rootFd, Buffer.from(path)));
+    sys.close(rootFd);
+    if (inside === undefined) continue;
+    throw new DedupeError("INSIDE_ROOT", `${inside.join(" ")} lies inside ${what}`, {
+      hint: "Name a place outside of it.",
+      exitCode: "usage",
+    });
+  }
+}
+
+function placesOf(options: CommandOptions): Places {
+  if (options.command === "migrate") {
+    const { logFile, indexDir, source } = options;
+    const roots = [{ root: source, what: "the source, which is never written" }];
+    return { written: { "--log-file": logFile, "--index": indexDir }, roots };
+  }
+  if (options.command !== "verify" || options.against === undefined) return { written: {}, roots: [] };
+  const { logFile, certificate, against, target } = options;
+  const compared = [against, target].filter((root) => root !== undefined);
+  const roots = compared.map((root) => ({ root, what: `${root}, which is to be read as it is` }));
+  return { written: { "--log-file": logFile, "--certificate": certificate }, roots };
+}
