@@ -225,7 +225,9 @@ export function stockFolder(
   const { bytes, hasInodes } = freeSpace(kernel.sys, root.fd, memory);
   const files = Number(memory.bytes.readBigUInt64LE(40)) - Number(memory.bytes.readBigUInt64LE(48));
   const needed = hasInodes ? 2 * files * STOCK_BYTES : STOCK_ROOM_BYTES;
-  return bytes > needed ? tmpFd : openRoot(kernel, tmpdir());
+  // Each thread needs some inodes for it, too.
+  const fits = bytes > needed && hasRoom(kernel.sys, root.fd, ROOM);
+  return fits ? tmpFd : openRoot(kernel, tmpdir());
 }
 
 /** Without it a name could be lost to who replaces it at the same moment. */

@@ -32,6 +32,8 @@ export type PlanParts = {
   linkLimit: number;
   /** All that the store has of this reference, from sibling 0 on. */
   objectsOf: (ref: Ref) => KnownObject[];
+  /** Names of a class that its first object has got already, by where the class begins: they are planned once more. */
+  linkedNames: ReadonlyMap<number, number>;
   /** How many names a batch may have now. */
   batchNames: () => number;
 };
@@ -141,7 +143,8 @@ export class BatchPlanner {
       const inode = (member ?? sample).slice();
       inode[INO_HIGH] = inoHigh;
       inode[INO_LOW] = inoLow;
-      return { sibling, links, inode, place, drafted: undefined };
+      const linked = sibling === 0 ? (this.#parts.linkedNames.get(first) ?? 0) : 0;
+      return { sibling, links: links - linked, inode, place, drafted: undefined };
     });
   }
 

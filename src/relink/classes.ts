@@ -34,7 +34,7 @@ import { mergeRuns, type Run, type RunSorter } from "./sorter.ts";
 /** What lies in the tree, each inode counted once: regular files that are not empty. */
 export type StockCounts = { inodes: number; bytes: number; twiceInodes: number };
 
-export const NO_SURVIVOR = 0xffffffff;
+const NO_UNIT = 0xffffffff;
 /** More than any class frees. */
 const MOST_BYTES = 2 ** 52;
 const BLOCK_BYTES = 512;
@@ -83,7 +83,7 @@ export function gatherInodes(
       inode.fill(0);
       inode.set(name.subarray(0, STATE_WORDS));
       putNumber(inode, NAMES_AT_HIGH, out.places.count);
-      inode[BEST_UNIT] = NO_SURVIVOR;
+      inode[BEST_UNIT] = NO_UNIT;
     }
     const unit = name[NAME_UNIT] as number;
     inode[NAMES_COUNT] = (inode[NAMES_COUNT] as number) + 1;
@@ -148,7 +148,7 @@ export class ClassFormer {
   #isObject = false;
   #first = 0;
   #count = 0;
-  #survivor = NO_SURVIVOR;
+  #survivor = 0;
   #bytes = 0;
 
   constructor(parts: { members: RecordWriter; classes: RunSorter; door: ClassDoor }) {
@@ -205,7 +205,7 @@ export class ClassFormer {
     record[CLASS_DIGEST + 1] = this.#best[DIGEST + 1] as number;
     putNumber(record, CLASS_AT_HIGH, this.#first);
     record[CLASS_COUNT] = this.#count;
-    record[CLASS_SURVIVOR] = isOutside ? NO_SURVIVOR : this.#survivor;
+    record[CLASS_SURVIVOR] = this.#survivor;
     this.#count = 0;
     this.#bytes = 0;
     this.#isObject = false;

@@ -8,20 +8,21 @@ import {
 } from "../sys/constants.ts";
 import type { Compared } from "../options.ts";
 import { check, errno } from "../sys/errors.ts";
-import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
+import { Listing } from "../tree/listing.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { entryFailure, fromSource, onSource } from "../work/errors.ts";
+import { entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
 import { busy, changed } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
-import { Replacer, keptName } from "./replace.ts";
+import { Replacer } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";
 
 /** The temporary name beside the store, where there is no room for a store: in the root itself. */
@@ -38,6 +39,9 @@ export type DirectClass = {
   /** Once one class has room enough for all that is to come. */
   isEnough: () => boolean;
 };
+
+/** The survivor, and a descriptor of its own of the directory that it is in. */
+type From = { dirFd: number; survivor: Survivor };
 
 export type DirectParts = {
   kernel: Kernel;
@@ -66,7 +70,7 @@ export class DirectRelinker {
   constructor(parts: DirectParts) {
     const { sys, scratch } = parts.kernel;
     this.#parts = parts;
-    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME);
+    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME, true);
     this.#stat = new Stat(sys);
     this.#times = new TimesBuffer(sys);
     this.#xattrs = new XattrCalls(sys, scratch);
@@ -74,75 +78,104 @@ export class DirectRelinker {
     this.#content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
   }
 
-  /** @throws RunFailure */
-  relink({ survivor, victims, isEnough }: DirectClass): void {
-    let xattrs: readonly Xattr[] = [];
-    // What is wrong with an object is said when the batches come to it.
-    const place = survivor.type === "name" ? survivor.place : undefined;
-    if (!this.#attempt(place, () => (xattrs = this.#checkSurvivor(survivor)))) return;
+  /** @returns how many names were replaced; "bad": the object was not what its name says, and has lost it. @throws RunFailure */
+  relink({ survivor, victims, isEnough }: DirectClass): number | "bad" {
+    const from = { dirFd: -1, survivor };
+    let look: readonly Xattr[] | "bad" | undefined;
+    try {
+      // Descriptors of directories do not live for long (Directories.open), and all names of the class need this one.
+      this.#attempt(survivor.type === "name" ? survivor.place : undefined, () => {
+        from.dirFd = onTarget(this.#parts.kernel.sys.dup(this.#directoryOf(survivor)), "dup");
+        look = this.#look(from);
+      });
+      if (look === undefined) return 0;
+      if (look === "bad") return this.#discard(from);
+      return this.#replaceAll(from, look, { victims, isEnough });
+    } finally {
+      if (from.dirFd >= 0) this.#parts.kernel.sys.close(from.dirFd);
+    }
+  }
+
+  #replaceAll(
+    from: From,
+    xattrs: readonly Xattr[],
+    { victims, isEnough }: Pick<DirectClass, "victims" | "isEnough">,
+  ): number {
+    let replaced = 0;
     for (const { state, places } of victims) {
       for (const place of places)
         this.#attempt(place, () => {
-          this.#replace(place, { state, survivor, xattrs });
+          if (this.#replace(place, { state, from, xattrs })) replaced++;
         });
-      if (isEnough()) return;
+      if (isEnough()) break;
     }
+    return replaced;
   }
 
-  #attempt(place: Place | undefined, work: () => void): boolean {
+  /** Of an object only what is damaged is told: the batches come to it otherwise. */
+  #attempt(place: Place | undefined, work: () => void): void {
     try {
       work();
-      return true;
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
-      if (place === undefined) return false;
+      if (place === undefined) return;
       const path = joined(this.#parts.directories.pathOf(place.directory), place.name);
       this.#parts.failed({ path, code, message });
-      return false;
     }
   }
 
-  #locate(survivor: Survivor): { dirFd: number; name: Address } {
-    const { kernel, directories, objectsFd } = this.#parts;
-    if (survivor.type === "object")
-      return { dirFd: objectsFd, name: this.#ref.copyFrom(survivor.ref, 0).format() };
-    const { directory, name } = survivor.place;
-    return { dirFd: directories.open(directory), name: kernel.scratch.at(name) };
+  #directoryOf(survivor: Survivor): number {
+    const { directories, objectsFd } = this.#parts;
+    return survivor.type === "object" ? objectsFd : directories.open(survivor.place.directory);
   }
 
-  #checkSurvivor(survivor: Survivor): readonly Xattr[] {
+  #nameOf(survivor: Survivor): Address {
+    if (survivor.type === "object") return this.#ref.copyFrom(survivor.ref, 0).format();
+    return this.#parts.kernel.scratch.at(survivor.place.name);
+  }
+
+  #look({ dirFd, survivor }: From): readonly Xattr[] | "bad" {
     const { sys, scratch } = this.#parts.kernel;
-    const { dirFd, name } = this.#locate(survivor);
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = onSource(openQuietly(sys, dirFd, name, flags), "openat");
+    const fd = onSource(openQuietly(sys, dirFd, this.#nameOf(survivor), flags), "openat");
     try {
       if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
       const xattrs = fromSource(() => this.#xattrs.read({ fd }));
-      const isGood = survivor.type === "name" || this.#isItself(fd, survivor, xattrs);
+      const isBad = survivor.type === "object" && !this.#isItself(fd, survivor, xattrs);
       onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
-      if (!isGood || !isState(this.#stat, survivor.state)) throw changed();
-      return xattrs;
+      if (!isState(this.#stat, survivor.state)) throw changed();
+      return isBad ? "bad" : xattrs;
     } finally {
       sys.close(fd);
     }
   }
 
-  /** An object that was not hashed in this run: content and attributes are what its name says. */
-  #isItself(fd: number, { ref, state }: Survivor & { type: "object" }, xattrs: readonly Xattr[]): boolean {
+  /** An object that was not hashed in this run: content and attributes are what its name says, and durable. */
+  #isItself(fd: number, { ref }: Survivor & { type: "object" }, xattrs: readonly Xattr[]): boolean {
     const { digest, variant } = this.#ref.copyFrom(ref, 0);
     const stat = statDescriptor(this.#parts.kernel, fd, this.#stat);
-    if (!isState(stat, state) || !variantOfStat(stat, this.#parts.compared, () => xattrs).equals(variant))
-      return false;
-    return fromSource(() => this.#content.hash(fd, stat.sizeBytes))?.equals(digest) ?? false;
+    if (!variantOfStat(stat, this.#parts.compared, () => xattrs).equals(variant)) return false;
+    if (fromSource(() => this.#content.hash(fd, stat.sizeBytes))?.equals(digest) !== true) return false;
+    onTarget(this.#parts.kernel.sys.fsync(fd), "fsync");
+    return true;
+  }
+
+  /** Whatever other names the inode has stay; another inode can be this object then. */
+  #discard({ dirFd, survivor }: From): "bad" {
+    onTarget(this.#parts.kernel.sys.unlinkat(dirFd, this.#nameOf(survivor), 0), "unlinkat");
+    const path = Buffer.from(`.dedupe/objects/${this.#ref.text}`);
+    const message = "the store's object was damaged; it is not used any more";
+    this.#parts.failed({ path, code: "EOBJECT", message });
+    return "bad";
   }
 
   #replace(
     place: Place,
-    { state, survivor, xattrs }: { state: Uint32Array; survivor: Survivor; xattrs: readonly Xattr[] },
-  ): void {
+    { state, from, xattrs }: { state: Uint32Array; from: From; xattrs: readonly Xattr[] },
+  ): boolean {
     const { kernel, directories, compared, replaced, rootFd } = this.#parts;
     const dirFd = directories.open(place.directory);
-    if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return;
+    if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return false;
     const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
     const hasXattrs = (fd: number): boolean =>
       sameXattrs(
@@ -150,9 +183,11 @@ export class DirectRelinker {
         xattrs,
       );
     try {
-      const from = { ...this.#locate(survivor), state: survivor.state };
-      const done = this.#replacer.replace({ dirFd, name: place.name, victim: state, hasXattrs }, from);
+      const { survivor } = from;
+      const to = { dirFd: from.dirFd, name: this.#nameOf(survivor), state: survivor.state };
+      const done = this.#replacer.replace({ dirFd, name: place.name, victim: state, hasXattrs }, to);
       if (done === "replaced") replaced(place);
+      return done === "replaced";
     } finally {
       for (const { fd, mtimeNs } of before) kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
     }
@@ -180,21 +215,34 @@ export class DirectRelinker {
   }
 }
 
+/** A name that a killed run, or a failed call, left: numbered where the first was taken. */
+const BESIDE = /^\.dedupe-relink(\.\d+)?(\.kept)?$/;
+
 /**
  * The temporary names of a killed run: each goes where its inode has another name. Where it has none, the tree is healed
- * with it as with any other name, and it goes afterwards. @returns false: one must stay
+ * with it as with any other name, and it goes afterwards. @throws SysError
  */
-export function dropBesideNames(kernel: Kernel, rootFd: number): boolean {
-  return [BESIDE_NAME, keptName(BESIDE_NAME)]
-    .map((name) => dropBesideName(kernel, rootFd, name))
-    .every(Boolean);
+export function dropBesideNames(kernel: Kernel, rootFd: number): void {
+  for (const name of namesBeside(kernel, rootFd)) dropBesideName(kernel, rootFd, name);
 }
 
-function dropBesideName({ sys, scratch }: Kernel, rootFd: number, name: Buffer): boolean {
+function namesBeside(kernel: Kernel, rootFd: number): Buffer[] {
+  const own = openDirectory(kernel, rootFd, ".");
+  const listing = new Listing(kernel.sys);
+  const found: Buffer[] = [];
+  try {
+    while (check(listing.read(own), "getdents64") > 0)
+      while (listing.next())
+        if (BESIDE.test(listing.copyName().toString("latin1"))) found.push(listing.copyName());
+  } finally {
+    kernel.sys.close(own);
+  }
+  return found;
+}
+
+function dropBesideName({ sys, scratch }: Kernel, rootFd: number, name: Buffer): void {
   const stat = new Stat(sys);
   const found = sys.statx(rootFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
-  if (found === -errno.ENOENT) return true;
-  if (found < 0 || !stat.isRegular || stat.nlink < 2) return false;
+  if (found < 0 || !stat.isRegular || stat.nlink < 2) return;
   check(sys.unlinkat(rootFd, scratch.at(name), 0), "unlinkat", name);
-  return true;
 }

@@ -52,7 +52,7 @@ export const CLASS_REST_HIGH = 0;
 export const CLASS_DIGEST = 2;
 export const CLASS_AT_HIGH = 4;
 export const CLASS_COUNT = 6;
-/** Which of its members survives. */
+/** Which of its members survives, if it is not an object without a name in the tree. */
 export const CLASS_SURVIVOR = 7;
 export const CLASS_WORDS = 8;
 

@@ -65,6 +65,8 @@ export class Relinking {
   #store: Store | undefined;
   #objectsFd: number;
   #runner: BatchRunner | undefined;
+  /** Names that an object got before there was room for the store, by where its class begins. */
+  readonly #linkedNames = new Map<number, number>();
   readonly #openStore: (() => Promise<Store>) | undefined;
 
   constructor(parts: RelinkingParts) {
@@ -231,6 +233,7 @@ export class Relinking {
       rules,
       linkLimit,
       objectsOf: (ref) => this.#objectsOf(ref),
+      linkedNames: this.#linkedNames,
       batchNames: () => Math.max(NAMES_LEAST, Math.min(NAMES_MOST, Math.floor(freeBytes() / BYTES_A_NAME))),
     });
     for (const planned of planner.batches(classes)) {
@@ -281,6 +284,8 @@ export class Relinking {
       ...{ heap: this.#heap, linkLimit, isEnough: () => hasRoom(sys, rootFd, ROOM) },
       members: new ScatteredRecords(kernel.sys, this.#sources.membersFd, INODE_WORDS),
       places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
+      objectsOf: (ref) => this.#objectsOf(ref),
+      linkedNames: this.#linkedNames,
       replaced: ({ unit }) => {
         counters.linkedNames++;
         perUnit.names[unit] = (perUnit.names[unit] as number) + 1;

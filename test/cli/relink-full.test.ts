@@ -1,9 +1,21 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, statfsSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { dedupe } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem, type FilesystemType } from "../support/filesystem.ts";
+import { fill } from "../support/fill.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { relinkWell } from "../support/relink.ts";
 import { verify } from "../support/verify.ts";
@@ -46,11 +58,13 @@ it.skipIf(!requireFilesystem("ext4"))(
       const root = join(mount, "root");
       makeSnapshots(root, 10);
       fill(join(mount, "ballast"));
-      const before = temporaries();
-      relinkWell(root);
+      const elsewhere = mkdtempSync(join(tmpdir(), "dedupe-test-"));
+      const env = { PATH: process.env["PATH"], LC_ALL: "C", TMPDIR: elsewhere };
+      expect(dedupe(["relink", "-q", root], { env })).toEqual({ code: 0, out: "", err: "" });
       expect(statfsSync(mount).bavail * statfsSync(mount).bsize).toBeLessThan(32 * MIB);
       expect(lstatSync(join(root, ".dedupe/index/data.mdb")).size).toBeGreaterThan(16_384);
-      expect(temporaries()).toEqual(before);
+      expect(readdirSync(elsewhere)).toEqual([]);
+      rmSync(elsewhere, { recursive: true });
       expect(relinkWell(root).summary).toMatchObject({ readBytes: 0, linkedNames: 0 });
       expect(verify([root]).found).toEqual([]);
     });
@@ -102,9 +116,6 @@ describe.skipIf(!requireFilesystem("ext4"))("a disk without a free block that ha
     });
 });
 
-const temporaries = (): string[] =>
-  readdirSync(tmpdir()).filter((name) => name.startsWith("dedupe-dry-run-"));
-
 /** Four snapshots, or those asked for, each a full copy: large files and 200 small ones. */
 function makeSnapshots(root: string, largeFiles = 40, copies = [1, 2, 3]): void {
   const first = join(root, "daily.0");
@@ -120,19 +131,4 @@ function makeSnapshots(root: string, largeFiles = 40, copies = [1, 2, 3]): void 
   execFileSync("find", [root, "-exec", "touch", "-d", "2024-01-01 00:00:00", "{}", "+"]);
   for (const day of copies) execFileSync("cp", ["-a", first, join(root, `daily.${day}`)]);
   execFileSync("touch", ["-d", "2024-01-01 00:00:00", root]);
-}
-
-/** To the last block. */
-function fill(path: string): void {
-  const fd = openSync(path, "w");
-  for (let size = MIB; size >= 1024;) {
-    try {
-      writeSync(fd, Buffer.alloc(size, 1));
-    } catch {
-      execFileSync("sync", ["-f", path]);
-      size /= 2;
-    }
-  }
-  closeSync(fd);
-  execFileSync("sync", ["-f", path]);
 }

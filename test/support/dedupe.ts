@@ -19,6 +19,7 @@ export interface RunSettings {
   readonly uid?: number;
   readonly gid?: number;
   readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
 /** Runs the program to its end. */
