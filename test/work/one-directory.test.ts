@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { lstatSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { access } from "../support/acl.ts";
 import { migrate, readTrace, type RunOptions } from "../support/faulty-run.ts";
@@ -46,6 +46,9 @@ function inInodeOrder(): [string, string, string] {
   return [files[0]!, files[1]!, files.at(-1)!];
 }
 
+/** Shell: waits for a command to succeed, half a minute at the most. */
+const untilTrue = (command: string) => `n=0; until ${command} || [ $((n += 1)) -gt 300 ]; do sleep 0.1; done`;
+
 /** When a name was first dealt with. */
 function firstCall(calls: readonly TracedCall[], name: string): number {
   return Math.min(
@@ -68,8 +71,9 @@ describe.skipIf(!requireFilesystem("ext4")).each([
     make();
     const [first, second, last] = inInodeOrder();
     const trace = { file: join(work, "trace"), path: `${folder}/` };
-    // While one thread sleeps the other one comes to the end.
-    const action = { type: "run", when: "before", command: "sleep 1" } as const;
+    // While one thread waits the other one comes to the end.
+    const there = `find ${target} -name ${basename(last)} | grep -q .`;
+    const action = { type: "run", when: "before", command: untilTrue(there) } as const;
     const { code, failures } = await run({
       plan: { trace, rules: [{ calls: ["flistxattr"], path: first, action }] },
     });
