@@ -37,6 +37,8 @@ export type MigrateOptions = OutputOptions & {
   xattrs: boolean;
   indexDir: string | undefined;
   jobs: number;
+  /** Asked for by number: so many threads from the beginning. */
+  areJobsGiven: boolean;
   /** Bytes a second, or undefined for no limit. */
   bwlimitBytes: number | undefined;
   /** An attribute that could not be kept makes the run partial. */

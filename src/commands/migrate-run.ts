@@ -26,6 +26,9 @@ import { snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
 
+/** A root of more snapshots is not done in a moment. */
+const FEW_UNITS = 4;
+
 /** What the main thread has counted itself. */
 export type Tally = {
   states: Record<UnitState, number>;
@@ -64,7 +67,7 @@ export type MigrateRun = {
 export async function openRun(options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   const filter = collectFilter(kernel, options.filters);
-  const workers = Pool.boot(options.jobs);
+  const workers = Pool.boot(options.areJobsGiven ? options.jobs : 1);
   try {
     return await openWith({ kernel, sysModule, filter, workers }, options, context);
   } catch (error) {
@@ -84,6 +87,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
+  if (plan.units.length > FEW_UNITS) begun.workers.push(...Pool.boot(options.jobs - begun.workers.length));
   const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
   for (const notice of [...notices, ...aboutTimes(opened.traits)])
     reporter.emit({ type: "notice", ...notice });
@@ -159,7 +163,8 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const migration = new Migration({ kernel, roots, store, publisher, units: plan.units, listener });
   migration.sweep();
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
-  const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
+  const threads = { workers: parts.workers, jobs: options.jobs };
+  const pool = await Pool.start(threads, setup, poolListener(parts.context.reporter, migration));
   const counters = (): Counters => {
     const { deletedNames } = migration;
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };

@@ -21,6 +21,7 @@ export function migrateOptions(
 ): MigrateOptions {
   const options = defaults(source, target);
   applyTyped(options, typed, migrateOptionSpecs);
+  options.areJobsGiven = typed.some(({ name }) => name === "jobs");
   checkTogether(options);
   return options;
 }
@@ -38,6 +39,7 @@ function defaults(source: string, target: string): MigrateOptions {
     maxDelete: undefined,
     checksum: false,
     removeSourceFiles: false,
+    areJobsGiven: false,
     xattrs: true,
     strict: false,
   };

@@ -1,5 +1,6 @@
 /** The bar on a terminal, and its stand-in elsewhere: one plain line a minute. */
-import cliProgress from "cli-progress";
+import type * as CliProgress from "cli-progress";
+import { createRequire } from "node:module";
 import { compactLine, type CompactProgress } from "./compact-line.ts";
 import {
   clip,
@@ -24,6 +25,8 @@ const barColumns = 12;
 const plainEveryMs = 60_000;
 
 export function createBar(stream: Stream): Progress & Bar {
+  // Loaded where there is a terminal only: most runs have none.
+  const cliProgress = createRequire(import.meta.url)("cli-progress") as typeof CliProgress;
   const describe = createDescriber();
   let line: (columns: number) => string = () => "";
   // MultiBar rather than SingleBar: a SingleBar restores the cursor to where it began, over the lines above it.
@@ -39,7 +42,7 @@ export function createBar(stream: Stream): Progress & Bar {
       return clip(`[${bar}] ${line(maxWidth - barColumns - 4)}`, maxWidth - 1);
     },
   });
-  let bar: cliProgress.SingleBar | undefined;
+  let bar: CliProgress.SingleBar | undefined;
   let stopped = false;
   return {
     update(event) {

@@ -30,6 +30,9 @@ const PATIENCE_MS = 20;
 /** A unit in which at most one name in so many was a new inode is nearly all links, and so will the next one be. */
 const QUIET_SHARE = 4;
 
+/** How long one thread works alone where it may be through by then: a thread more costs more than a tiny tree. */
+const ALONE_MS = 100;
+
 type Seat = {
   worker: Worker;
   finish: ((message: FromWorker) => void) | undefined;
@@ -37,17 +40,25 @@ type Seat = {
   ended: Promise<unknown>;
 };
 
+type Setup = Omit<WorkerSetup, "worker" | "control" | "counters">;
+
 /**
  * Worker threads doing subtree tasks. p-queue holds the tasks and runs as many as there are threads; a thread gives
- * away part of its task only while others are idle, so that what is pending stays below jobs x depth.
+ * away part of its task only while others are idle, so that what is pending stays below jobs x depth. The first thread
+ * begins alone, and others join it when they are ready.
  */
 export class Pool {
   readonly control: Control;
   readonly counters: SharedCounters;
   readonly #queue: PQueue;
-  readonly #seats: Seat[];
-  readonly #idle: Seat[];
+  readonly #seats: Seat[] = [];
+  readonly #idle: Seat[] = [];
   readonly #listener: PoolListener;
+  readonly #setUp: (worker: Worker, number: number) => Promise<Seat>;
+  /** Threads that were begun and have not joined yet. */
+  readonly #joining = new Map<Worker, Promise<void>>();
+  readonly #jobs: number;
+  #alone: NodeJS.Timeout | undefined;
   readonly #open = new Map<number, { tasks: number; outcome: TaskOutcome; names: number }>();
   #failure: Error | undefined;
   /** The unit done last brought few new inodes. */
@@ -60,27 +71,53 @@ export class Pool {
     return Array.from({ length: jobs }, () => new Worker(entryPoint("migrate-worker")));
   }
 
+  /** Up to `jobs` threads: those of `workers` at once, the others when there has been work for a while. */
   static async start(
-    workers: Worker[],
-    setup: Omit<WorkerSetup, "worker" | "control" | "counters">,
+    { workers, jobs }: { workers: readonly Worker[]; jobs: number },
+    setup: Setup,
     listener: PoolListener,
   ): Promise<Pool> {
-    const control = Control.allocate();
-    const counters = SharedCounters.allocate(workers.length);
-    const seats = await Promise.all(
-      workers.map((thread, worker) => setUpWorker(thread, { ...setup, worker, control, counters })),
-    );
-    return new Pool(seats, new Control(control), new SharedCounters(counters), listener);
+    const pool = new Pool(jobs, setup, listener);
+    for (const worker of workers) pool.#join(worker);
+    await Promise.all(pool.#joining.values());
+    pool.throwIfFailed();
+    return pool;
   }
 
-  private constructor(seats: Seat[], control: Control, counters: SharedCounters, listener: PoolListener) {
-    this.#seats = seats;
-    this.#idle = [...seats];
-    this.control = control;
-    this.counters = counters;
+  private constructor(jobs: number, setup: Setup, listener: PoolListener) {
+    const control = Control.allocate();
+    const counters = SharedCounters.allocate(jobs);
+    this.#jobs = jobs;
+    this.control = new Control(control);
+    this.counters = new SharedCounters(counters);
     this.#listener = listener;
-    this.#queue = new PQueue({ concurrency: seats.length });
-    for (const seat of seats) this.#listen(seat);
+    this.#queue = new PQueue({ concurrency: 1 });
+    this.#setUp = (thread, worker) => setUpWorker(thread, { ...setup, worker, control, counters });
+  }
+
+  #join(worker: Worker): void {
+    const number = this.#seats.length + this.#joining.size;
+    const joined = this.#setUp(worker, number).then(
+      (seat) => {
+        this.#listen(seat);
+        this.#seats.push(seat);
+        this.#idle.push(seat);
+        this.#queue.concurrency = this.#seats.length;
+        this.#updateWishes();
+        this.#wake();
+      },
+      (error: unknown) => {
+        this.#fail(error as Error);
+      },
+    );
+    this.#joining.set(
+      worker,
+      joined.finally(() => this.#joining.delete(worker)),
+    );
+  }
+
+  #joinRest(): void {
+    for (const worker of Pool.boot(this.#jobs - this.#seats.length - this.#joining.size)) this.#join(worker);
   }
 
   #listen(seat: Seat): void {
@@ -137,6 +174,9 @@ export class Pool {
     const unit = this.#open.get(task.unit) ?? { tasks: 0, outcome: "done", names: 0 };
     unit.tasks++;
     this.#open.set(task.unit, unit);
+    this.#alone ??= setTimeout(() => {
+      this.#joinRest();
+    }, ALONE_MS);
     void this.#queue.add(() => this.#run(task));
     this.#updateWishes();
   }
@@ -161,8 +201,12 @@ export class Pool {
     else this.#settle(task.unit, "stopped", 0);
     setImmediate(() => {
       this.#updateWishes();
-      for (const wake of this.#freed.splice(0)) wake();
+      this.#wake();
     });
+  }
+
+  #wake(): void {
+    for (const wake of this.#freed.splice(0)) wake();
   }
 
   #settle(number: number, outcome: TaskOutcome, names: number): void {
@@ -229,6 +273,9 @@ export class Pool {
 
   async close(): Promise<void> {
     await this.#queue.onIdle();
+    clearTimeout(this.#alone);
+    // One that is still loading has nothing to lose.
+    await Promise.all([...this.#joining.keys()].map((worker) => worker.terminate()));
     await Promise.all(
       this.#seats.map(async ({ worker, ended }) => {
         worker.postMessage({ type: "close" } satisfies ToWorker);
