@@ -151,14 +151,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     filter: parts.filter,
     onRemoved: tellRemoved(parts),
   });
-  const tally: Tally = {
-    states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
-    done: 0,
-    whole: new Set(),
-    failures: 0,
-    current: Buffer.alloc(0),
-    peakRssAnonBytes: rssAnonBytes(kernel),
-  };
+  const tally = zeroTally(kernel);
   const listener = migrationListener(parts, tally);
   const migration = new Migration({ kernel, roots, store, publisher, units: plan.units, listener });
   migration.sweep();
@@ -181,6 +174,17 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
       await pool.close();
       await store.close();
     },
+  };
+}
+
+function zeroTally(kernel: Kernel): Tally {
+  return {
+    states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
+    done: 0,
+    whole: new Set(),
+    failures: 0,
+    current: Buffer.alloc(0),
+    peakRssAnonBytes: rssAnonBytes(kernel),
   };
 }
 
