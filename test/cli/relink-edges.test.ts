@@ -11,9 +11,9 @@ import { healedDifferences, relink, relinkWell } from "../support/relink.ts";
 import { brokenNames } from "../support/relink-sweep.ts";
 import { repositoryRoot } from "../support/repository-root.ts";
 import { directory, file, makeTree } from "../support/tree.ts";
+import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 
 async function withInflated(
   test: (roots: { root: string; original: string; mount: string }) => void | Promise<void>,
@@ -195,7 +195,7 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     await withFilesystem({ type: "ext4", sizeBytes: 512 * MIB }, async (mount) => {
       const [root, original] = [join(mount, "root"), join(mount, "original")];
       mkdirSync(root);
-      const files = long ? 2000 : 300;
+      const files = isLong ? 2000 : 300;
       for (let day = 0; day < 3; day++)
         makeTree(
           root,

@@ -19,10 +19,10 @@ import { fill } from "../support/fill.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { relinkWell } from "../support/relink.ts";
 import { verify } from "../support/verify.ts";
+import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
-const types: FilesystemType[] = long ? ["ext4", "ext3", "xfs"] : ["ext4"];
+const types: FilesystemType[] = isLong ? ["ext4", "ext3", "xfs"] : ["ext4"];
 
 describe("a disk without a free block", () => {
   for (const type of types) {

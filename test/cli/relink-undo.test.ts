@@ -7,12 +7,12 @@ import { compareTrees } from "../support/oracle.ts";
 import { partition, relinkWell } from "../support/relink.ts";
 import { ignoringAll, makeDiffering, undo } from "../support/undo.ts";
 import { verify } from "../support/verify.ts";
+import { isLong } from "../support/long.ts";
 
 vi.setConfig({ testTimeout: 240_000 });
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
-const types: FilesystemType[] = long ? ["ext4", "xfs", "btrfs"] : ["ext4"];
+const types: FilesystemType[] = isLong ? ["ext4", "xfs", "btrfs"] : ["ext4"];
 
 type Roots = { root: string; original: string };
 

@@ -11,11 +11,10 @@ import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
 import { requireTool } from "../support/skip.ts";
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 
 const types: { type: FilesystemType; limits: object }[] = [
   { type: "ext4", limits: {} },
-  ...(long
+  ...(isLong
     ? ([
         { type: "ext3-128", limits: { timeGranularityNs: 1e9, timeRange: [-(2 ** 31), 2 ** 31 - 1] } },
         { type: "xfs", limits: {} },
@@ -23,7 +22,7 @@ const types: { type: FilesystemType; limits: object }[] = [
       ] as const)
     : []),
 ];
-const size = long ? { snapshots: 30, scale: 0.3 } : { snapshots: 5, scale: 0.06 };
+const size = isLong ? { snapshots: 30, scale: 0.3 } : { snapshots: 5, scale: 0.06 };
 
 /** An rsnapshot root on one filesystem, and room on another. */
 async function withRoots(
@@ -133,6 +132,7 @@ for folder, _, names in os.walk(sys.argv[1]):
         seconds = int(os.lstat(path).st_mtime)
         os.utime(path, (seconds, seconds), follow_symlinks=False)
 `;
+import { isLong } from "../support/long.ts";
 
 function doneBy({ linkedNames, mergedInodes, freedBytes, siblings, outsideInodes }: Summary) {
   return { linkedNames, mergedInodes, freedBytes, siblings, outsideInodes };

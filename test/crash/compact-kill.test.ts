@@ -9,12 +9,12 @@ import { migrate } from "../support/dedupe.ts";
 import { compact } from "../support/faulty-run.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
+import { isLong } from "../support/long.ts";
 
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Long, every third call. */
-const kills = long ? Infinity : 5;
-const fails = long ? Infinity : 3;
-const errnos = long
+const kills = isLong ? Infinity : 5;
+const fails = isLong ? Infinity : 3;
+const errnos = isLong
   ? (["EIO", "ENOSPC", "EMLINK", "EPERM", "EACCES", "ENOENT"] as const)
   : (["EIO"] as const);
 

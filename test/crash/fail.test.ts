@@ -5,7 +5,7 @@ import { openSweep, type Sweep } from "../support/sweep.ts";
 
 const errnos = ["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT", "EINTR"] as const;
 /* fail.long.test.ts takes every call with every errno. */
-const most = 24;
+const most = 12;
 
 describe.skipIf(!requireFilesystem("ext4")).each(["first", "update"] as const)(
   "a %s run whose call N fails",

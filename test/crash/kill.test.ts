@@ -4,7 +4,7 @@ import { everyNth } from "../support/fault-sweep.ts";
 import { openSweep, type Sweep } from "../support/sweep.ts";
 
 /* kill.long.test.ts takes every call. */
-const most = 16;
+const most = 8;
 
 describe.skipIf(!requireFilesystem("ext4")).each(["first", "update"] as const)(
   "a %s run killed at call N",

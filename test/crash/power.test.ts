@@ -13,11 +13,12 @@ import {
 import { finishes, visibleDifferences } from "../support/promises.ts";
 import { moments } from "../support/resume.ts";
 import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
+import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
-const cuts = process.env["DEDUPE_TESTS_LONG"] === "1" ? 50 : 3;
+const cuts = isLong ? 50 : 2;
 /* Slowed down, so that several batches are sealed and published while the images are taken. */
-const seconds = process.env["DEDUPE_TESTS_LONG"] === "1" ? 20 : 12;
+const seconds = isLong ? 20 : 8;
 
 describe.skipIf(!requireRsnapshot()).each(["ext4", "xfs"] as const)("power cuts on %s", (type) => {
   it.skipIf(!requireFilesystem(type) || !requireFilesystem("xfs"))(

@@ -2,11 +2,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requireFilesystem } from "../support/filesystem.ts";
 import { openRelinkSweep } from "../support/relink-sweep.ts";
 import { everyNth, type FaultSweep } from "../support/fault-sweep.ts";
+import { isLong } from "../support/long.ts";
 
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Long, every call. */
-const most = long ? Infinity : 9;
-const errnos = long
+const most = isLong ? Infinity : 9;
+const errnos = isLong
   ? (["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT"] as const)
   : (["EIO"] as const);
 
@@ -33,7 +33,9 @@ describe.skipIf(!requireFilesystem("ext4"))("a relink", () => {
     "whose call N fails with %s loses nothing, and the next run finishes",
     { timeout: 3_600_000 },
     async (errno) => {
-      expect(await sweep.run(everyNth(sweep.calls, long ? 3 : 149).map((at) => ({ at, errno })))).toEqual([]);
+      expect(await sweep.run(everyNth(sweep.calls, isLong ? 3 : 149).map((at) => ({ at, errno })))).toEqual(
+        [],
+      );
     },
   );
 });

@@ -8,11 +8,11 @@ import { compareTrees } from "../support/oracle.ts";
 import { relink as relinkNow, relinkWell, healedDifferences, inflate } from "../support/relink.ts";
 import { repositoryRoot } from "../support/repository-root.ts";
 import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
+import { isLong } from "../support/long.ts";
 
 vi.setConfig({ testTimeout: 7_200_000 });
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 
 /** A helper that works on the tree until it is told to stop, and then says how it went. */
 async function beside(script: string, root: string): Promise<{ stop(): Promise<string> }> {
@@ -47,76 +47,80 @@ async function withInflated(
   });
 }
 
-describe.skipIf(!long || !requireRsnapshot() || !requireFilesystem("ext4"))("relink of a live drive", () => {
-  it("killed at 50 random moments leaves every name right after each; the next run finishes", async () => {
-    await withInflated(async ({ root, source, mount }) => {
-      const copy = join(mount, "copy");
-      const whole = await relink(root);
-      expect(whole.code).toBe(0);
-      let [killed, rounds, isNew] = [0, 0, true];
-      for (; killed < 50 && rounds < 200; rounds++) {
-        // Now and then anew, so that kills hit all phases of a run.
-        if (isNew) {
-          execFileSync("rm", ["-rf", copy]);
-          inflate(source, copy);
+describe.skipIf(!isLong || !requireRsnapshot() || !requireFilesystem("ext4"))(
+  "relink of a live drive",
+  () => {
+    it("killed at 50 random moments leaves every name right after each; the next run finishes", async () => {
+      await withInflated(async ({ root, source, mount }) => {
+        const copy = join(mount, "copy");
+        const whole = await relink(root);
+        expect(whole.code).toBe(0);
+        let [killed, rounds, isNew] = [0, 0, true];
+        for (; killed < 50 && rounds < 200; rounds++) {
+          // Now and then anew, so that kills hit all phases of a run.
+          if (isNew) {
+            execFileSync("rm", ["-rf", copy]);
+            inflate(source, copy);
+          }
+          const { code } = await relink(copy, { killAfterMs: Math.random() * whole.ms });
+          killed += code === null ? 1 : 0;
+          isNew = code !== null || killed % 5 === 0;
+          const broken = compareTrees(source, copy, { mergedOk: true }).filter(
+            ({ class: kind, path }) =>
+              kind !== "group-split" && !(kind === "mtime" && isDirectory(copy, path)),
+          );
+          expect(broken).toEqual([]);
+          if (!isNew) continue;
+          expect((await relink(copy)).code).toBe(0);
+          expect(healedDifferences(source, copy).filter(({ path }) => path !== ".")).toEqual([]);
+          expect(leftovers(copy)).toEqual([]);
         }
-        const { code } = await relink(copy, { killAfterMs: Math.random() * whole.ms });
-        killed += code === null ? 1 : 0;
-        isNew = code !== null || killed % 5 === 0;
-        const broken = compareTrees(source, copy, { mergedOk: true }).filter(
-          ({ class: kind, path }) => kind !== "group-split" && !(kind === "mtime" && isDirectory(copy, path)),
-        );
-        expect(broken).toEqual([]);
-        if (!isNew) continue;
-        expect((await relink(copy)).code).toBe(0);
-        expect(healedDifferences(source, copy).filter(({ path }) => path !== ".")).toEqual([]);
-        expect(leftovers(copy)).toEqual([]);
-      }
-      process.stdout.write(`${killed} of ${rounds} runs were killed\n`);
-      expect(killed).toBe(50);
+        process.stdout.write(`${killed} of ${rounds} runs were killed\n`);
+        expect(killed).toBe(50);
+      });
     });
-  });
 
-  it("is never without a name: 10,000 reads beside it find each file, and no wrong byte", async () => {
-    await withInflated(async ({ root, source }) => {
-      const reader = await beside("reader.py", root);
-      expect((await relink(root)).code).toBe(0);
-      const read = await reader.stop();
-      process.stdout.write(`${read}\n`);
-      expect(read).toMatch(/^\d{5,} reads, 0 bad$/);
-      expect(healedDifferences(source, root)).toEqual([]);
+    it("is never without a name: 10,000 reads beside it find each file, and no wrong byte", async () => {
+      await withInflated(async ({ root, source }) => {
+        const reader = await beside("reader.py", root);
+        expect((await relink(root)).code).toBe(0);
+        const read = await reader.stop();
+        process.stdout.write(`${read}\n`);
+        expect(read).toMatch(/^\d{5,} reads, 0 bad$/);
+        expect(healedDifferences(source, root)).toEqual([]);
+      });
     });
-  });
 
-  it("loses nothing that another program writes all the time", async () => {
-    await withInflated(async ({ root }) => {
-      const writer = await beside("writer.py", root);
-      const first = await relink(root);
-      const second = await relink(root);
-      const written = await writer.stop();
-      process.stdout.write(`${written}; ${first.failures.length + second.failures.length} left alone\n`);
-      expect([0, 3]).toContain(first.code);
-      expect(written).toMatch(/^[1-9]\d* writes, 0 lost$/);
-      expect(leftovers(root)).toEqual([]);
+    it("loses nothing that another program writes all the time", async () => {
+      await withInflated(async ({ root }) => {
+        const writer = await beside("writer.py", root);
+        const first = await relink(root);
+        const second = await relink(root);
+        const written = await writer.stop();
+        process.stdout.write(`${written}; ${first.failures.length + second.failures.length} left alone\n`);
+        expect([0, 3]).toContain(first.code);
+        expect(written).toMatch(/^[1-9]\d* writes, 0 lost$/);
+        expect(leftovers(root)).toEqual([]);
+      });
     });
-  });
 
-  it("heals a tree whose rsync was killed midway and then begun again with -H", async () => {
-    await withInflated(async ({ source, mount }) => {
-      const half = join(mount, "half");
-      mkdirSync(half);
-      const rsync = spawn("rsync", ["-aAX", `${source}/`, `${half}/`]);
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      rsync.kill("SIGKILL");
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      inflate(source, half, "-H");
-      expect(relinkNow(half).code).toBe(0);
-      expect(healedDifferences(source, half)).toEqual([]);
+    it("heals a tree whose rsync was killed midway and then begun again with -H", async () => {
+      await withInflated(async ({ source, mount }) => {
+        const half = join(mount, "half");
+        mkdirSync(half);
+        const rsync = spawn("rsync", ["-aAX", `${source}/`, `${half}/`]);
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+        rsync.kill("SIGKILL");
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        inflate(source, half, "-H");
+        expect(relinkNow(half).code).toBe(0);
+        expect(healedDifferences(source, half)).toEqual([]);
+      });
     });
-  });
-});
+  },
+);
 
-describe.skipIf(!long)("relink of very many inodes", () => {
+describe.skipIf(!isLong)("relink of very many inodes", () => {
   const fill = (path: string): void => {
     execFileSync("sh", [
       "-c",

@@ -11,12 +11,12 @@ import {
 } from "../support/filesystem.ts";
 import { compareTrees, type Difference } from "../support/oracle.ts";
 import { file, makeTree } from "../support/tree.ts";
+import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
-const types = long ? (["ext4", "xfs"] as const) : (["xfs"] as const);
-const cuts = long ? 50 : 4;
-const files = long ? 6000 : 600;
+const types = isLong ? (["ext4", "xfs"] as const) : (["xfs"] as const);
+const cuts = isLong ? 50 : 4;
+const files = isLong ? 6000 : 600;
 
 /* Every call is traced to nowhere. */
 const slowly = { plan: { trace: { file: "/dev/null" } } };

@@ -12,12 +12,12 @@ import { everyNth } from "../support/fault-sweep.ts";
 import { objectOf } from "../support/store-objects.ts";
 import { directory, file, linkTo, makeTree } from "../support/tree.ts";
 import { ignoringAll, makeDiffering } from "../support/undo.ts";
+import { isLong } from "../support/long.ts";
 
 vi.setConfig({ testTimeout: 600_000 });
 
 const MIB = 2 ** 20;
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
-const most = long ? 60 : 3;
+const most = isLong ? 60 : 3;
 
 const ignoring = ["-j", "1", ...ignoringAll];
 const undoing = ["-j", "1", "--undo"];
@@ -63,7 +63,10 @@ describe.skipIf(!requireFilesystem("ext4"))("what --ignore-* discards", () => {
           const calls = await count(isUndo);
           const stride = Math.max(1, Math.ceil(calls / most));
           const faults = everyNth(calls, stride, Math.ceil(stride / 2)).flatMap((at) =>
-            (long ? (["KILL", "EIO", "ENOSPC"] as const) : (["KILL"] as const)).map((what) => ({ at, what })),
+            (isLong ? (["KILL", "EIO", "ENOSPC"] as const) : (["KILL"] as const)).map((what) => ({
+              at,
+              what,
+            })),
           );
           await twoAtATime(faults, async (fault) => {
             const made = fresh(mount);

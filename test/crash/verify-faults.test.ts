@@ -5,8 +5,8 @@ import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
 import { migrateWell } from "../support/migrate.ts";
 import { file, linkTo, makeTree, symlink, type Tree } from "../support/tree.ts";
 import { countVerifyCalls, sweepVerify } from "../support/verify-faults.ts";
+import { isLong } from "../support/long.ts";
 
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /** Of the calls, one in so many that about this many runs are made. */
 const sampled = 8;
 
@@ -36,7 +36,7 @@ afterAll(() => workplace.close());
 
 async function codesOf(args: readonly string[]): Promise<(number | null)[]> {
   const total = await countVerifyCalls(args, join(workplace.path, `trace-${args.length}-${Date.now()}`));
-  const step = long ? 1 : Math.max(1, Math.floor(total / sampled));
+  const step = isLong ? 1 : Math.max(1, Math.floor(total / sampled));
   const calls = Array.from({ length: Math.ceil(total / step) }, (_, index) => 1 + index * step);
   return [...(await sweepVerify(args, calls)).values()];
 }

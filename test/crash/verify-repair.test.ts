@@ -13,12 +13,12 @@ import { twoAtATime } from "../support/promises.ts";
 import { flip } from "../support/store-objects.ts";
 import { directory, file, linkTo, makeTree } from "../support/tree.ts";
 import { verifyFaulty } from "../support/verify-faults.ts";
+import { isLong } from "../support/long.ts";
 
-const long = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* Of the calls that write; long, all of them. */
-const kills = long ? Infinity : 6;
-const errnos = long ? (["EIO", "ENOSPC", "EPERM", "ENOENT", "EMLINK"] as const) : (["EPERM"] as const);
-const failures = long ? Infinity : 3;
+const kills = isLong ? Infinity : 6;
+const errnos = isLong ? (["EIO", "ENOSPC", "EPERM", "ENOENT", "EMLINK"] as const) : (["EPERM"] as const);
+const failures = isLong ? Infinity : 3;
 
 const writing = [
   ...["linkat", "renameat2", "unlinkat", "pwrite", "write", "fchownat", "fchmod", "futimens", "fsetxattr"],

@@ -7,12 +7,12 @@ import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { migrateJson } from "../support/dedupe.ts";
 import { fingerprint, grow, migrateWell, nothingDone, untouched, workDone } from "../support/migrate.ts";
 import { compareTrees, manifest, type Difference, type ManifestEntry } from "../support/oracle.ts";
+import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
-const isLong = process.env["DEDUPE_TESTS_LONG"] === "1";
 /* `check` repeats the same trees, so that a change is to blame for a failure; the long sweep looks for new ones. */
 const seed = Number(process.env["DEDUPE_TESTS_SEED"] ?? (isLong ? Date.now() % 2 ** 31 : 110114516));
-const numRuns = Number(process.env["DEDUPE_TESTS_RUNS"] ?? (isLong ? 600 : 25));
+const numRuns = Number(process.env["DEDUPE_TESTS_RUNS"] ?? (isLong ? 600 : 15));
 /* A run takes some two seconds, shrinking a failure some fifty runs. */
 const timeout = numRuns * 10_000 + 600_000;
 

@@ -11,9 +11,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FilterSyntaxError, parseFilter } from "../../src/tree/filter.ts";
 import type { EntryKind, Filter, RuleSource } from "../../src/tree/filter.ts";
 import { requireTool } from "../support/skip.ts";
+import { isLong } from "../support/long.ts";
 
 const seed = Number(process.env["DEDUPE_TESTS_SEED"] ?? 20_261_123);
-const scale = process.env["DEDUPE_TESTS_LONG"] === "1" ? 10 : 1;
+const scale = isLong ? 10 : 1;
 
 /** Texts are latin1: one character, one byte. */
 const bytes = (text: string): Buffer => Buffer.from(text, "latin1");
