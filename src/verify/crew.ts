@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { Control, SharedTallies, type Tally } from "./control.ts";
 import type {
   Failure,
@@ -11,6 +11,7 @@ import type {
   WorkerSetup,
 } from "./messages.ts";
 import { entryPoint } from "../entry-points.ts";
+import { startThread } from "../work/start-thread.ts";
 
 /** What workers tell; called on the main thread. */
 export type CrewListener = {
@@ -183,7 +184,7 @@ function restored<T extends { path: Buffer }>(message: T): T {
 }
 
 function takeSeat(): Seat {
-  const worker = new Worker(entryPoint("verify-worker"));
+  const worker = startThread(entryPoint("verify-worker"));
   const ended = new Promise((resolve) => worker.once("exit", resolve));
   return { worker, job: undefined, ended };
 }

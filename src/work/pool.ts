@@ -1,6 +1,6 @@
 import PQueue from "p-queue";
 import { setTimeout as delay } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { Control, SharedCounters } from "./control.ts";
 import { RunFailure } from "./errors.ts";
 import type {
@@ -14,6 +14,7 @@ import type {
   WorkerSetup,
 } from "./messages.ts";
 import { entryPoint } from "../entry-points.ts";
+import { startThread, ThreadDenied } from "./start-thread.ts";
 
 /** What a pool tells its owner; called on the main thread. */
 export type PoolListener = {
@@ -59,6 +60,8 @@ export class Pool {
   readonly #joining = new Map<Worker, Promise<void>>();
   readonly #jobs: number;
   #alone: NodeJS.Timeout | undefined;
+  /** There is a thread, and what another one fails by, for lack of memory or of processes, is no matter. */
+  #canDoWithout = false;
   readonly #open = new Map<number, { tasks: number; outcome: TaskOutcome; names: number }>();
   #failure: Error | undefined;
   /** The unit done last brought few new inodes. */
@@ -68,7 +71,7 @@ export class Pool {
 
   /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
   static boot(jobs: number): Worker[] {
-    return Array.from({ length: jobs }, () => new Worker(entryPoint("migrate-worker")));
+    return Array.from({ length: jobs }, () => startThread(entryPoint("migrate-worker")));
   }
 
   /** Up to `jobs` threads: those of `workers` at once, the others when there has been work for a while. */
@@ -107,7 +110,7 @@ export class Pool {
         this.#wake();
       },
       (error: unknown) => {
-        this.#fail(error as Error);
+        if (!this.#canDoWithout) this.#fail(error as Error);
       },
     );
     this.#joining.set(
@@ -117,7 +120,13 @@ export class Pool {
   }
 
   #joinRest(): void {
-    for (const worker of Pool.boot(this.#jobs - this.#seats.length - this.#joining.size)) this.#join(worker);
+    this.#canDoWithout = true;
+    try {
+      while (this.#seats.length + this.#joining.size < this.#jobs)
+        for (const worker of Pool.boot(1)) this.#join(worker);
+    } catch (error) {
+      if (!(error instanceof ThreadDenied)) throw error;
+    }
   }
 
   #listen(seat: Seat): void {
