@@ -14,8 +14,8 @@ export default defineConfig({
     // The JSON file is what .ci/run counts from.
     reporters:
       process.env["CI"] === "true" ? ["default", ["json", { outputFile: ".cache/tests.json" }]] : ["default"],
-    // A sweep under DEDUPE_TESTS_LONG sets its own, longer limit.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Against what hangs: a busy machine takes ten times as long as an idle one. A long sweep sets its own limit.
+    testTimeout: 180_000,
+    hookTimeout: 240_000,
   },
 });

@@ -49,7 +49,7 @@ describe.skipIf(!requireFilesystem("ext4"))("files of equal content of which one
     expect(foreseen.writtenBytes).toBe(summary.writtenBytes);
   });
 
-  it("are found where the source's filesystem cannot tell its holes", { timeout: 60_000 }, async () => {
+  it("are found where the source's filesystem cannot tell its holes", { timeout: 240_000 }, async () => {
     makeTree(source, {
       "daily.0/a": sparse([MIB + 5, data, 3 * MIB, data, 4096]),
       "daily.0/b": sparse([777]),
@@ -68,7 +68,7 @@ describe.skipIf(!requireFilesystem("ext4"))("files of equal content of which one
     expect(written("daily.0/a")).toBeLessThan(10 * 4096);
   });
 
-  it("keep them where relink took a copy without holes into the store", { timeout: 60_000 }, async () => {
+  it("keep them where relink took a copy without holes into the store", { timeout: 240_000 }, async () => {
     const small = { ...twins(8192).holey, mtimeNs: 5_000_000_000n };
     const large = twins(3 * MIB).holey;
     makeTree(source, { "daily.0/a": small, "daily.1/a": small, "daily.0/b": large, "daily.1/b": large });
@@ -81,7 +81,7 @@ describe.skipIf(!requireFilesystem("ext4"))("files of equal content of which one
     expect(workDone(migrateWell(source, target).summary)).toEqual(nothingDone);
   });
 
-  it("keep them where a copy without holes stands on the target", { timeout: 60_000 }, async () => {
+  it("keep them where a copy without holes stands on the target", { timeout: 240_000 }, async () => {
     makeTree(source, { "daily.0/a": twins(3 * MIB).holey, "daily.0/b": sparse([8192, "x"]) });
     execFileSync("cp", ["-a", "--sparse=never", `${source}/.`, target]);
     await grow();

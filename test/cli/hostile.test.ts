@@ -10,7 +10,7 @@ import { isLong } from "../support/long.ts";
 
 const MIB = 2 ** 20;
 /* Half a minute each; a machine that is busy besides needs three times as long. */
-const timeout = 180_000;
+const timeout = 480_000;
 
 interface Target {
   readonly type: FilesystemType;

@@ -465,7 +465,7 @@ describe("a signal", () => {
     }
   };
   const until = async (condition: () => boolean) => {
-    for (let waited = 0; !condition() && waited < 200; waited++)
+    for (let waited = 0; !condition() && waited < 1200; waited++)
       await new Promise((done) => setTimeout(done, 50));
     expect(condition()).toBe(true);
   };

@@ -143,7 +143,7 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
 
   it(
     "stops at the time limit, says so, and goes on without reading again",
-    { timeout: 120_000 },
+    { timeout: 360_000 },
     async () => {
       await withInflated(({ root, original }) => {
         const stopped = relink("--time-limit", "3s", "--bwlimit", "250", root);

@@ -10,7 +10,7 @@ const old = 1_600_000_000_000_000_000n;
 
 it.skipIf(!requireFilesystem("ext4"))(
   "relink says what it would gain if times, modes, owners or xattrs were ignored, and reads nothing for it",
-  { timeout: 240_000 },
+  { timeout: 480_000 },
   async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 1024 * 2 ** 20 }, (mount) => {
       const root = join(mount, "root");

@@ -223,7 +223,7 @@ describe.skipIf(!root)("merging", () => {
 });
 
 describe.skipIf(!root || !requireFilesystem("ext4"))("a hostile tree", () => {
-  it("moves, the paths beyond PATH_MAX too", { timeout: 180_000 }, () => {
+  it("moves, the paths beyond PATH_MAX too", { timeout: 480_000 }, () => {
     const [from, to] = [makeWorkplace(), makeWorkplace()];
     const tree = makeHostileTree(join(from.path, "root"), { entries: 5000, without: ["immutable"] });
     try {

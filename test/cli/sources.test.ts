@@ -132,7 +132,7 @@ describe.skipIf(!root)("filesystems within the source", () => {
 });
 
 describe("the report", () => {
-  it("counts every inode once, though the table of them forgets some", { timeout: 120_000 }, () => {
+  it("counts every inode once, though the table of them forgets some", { timeout: 360_000 }, () => {
     const count = 12_000;
     for (const day of [0, 1])
       for (let folder = 0; folder < 12; folder++)

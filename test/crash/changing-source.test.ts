@@ -114,7 +114,7 @@ const meddlings: Meddling[] = [
 
 describe.skipIf(!requireFilesystem("ext4"))(
   "a source file that changes while it is read",
-  { timeout: 120_000 },
+  { timeout: 360_000 },
   () => {
     for (const size of Object.keys(sizes) as Size[]) {
       it.each(meddlings)(

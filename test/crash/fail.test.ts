@@ -18,7 +18,7 @@ describe.skipIf(!requireFilesystem("ext4")).each(["first", "update"] as const)(
       sweep.close();
     });
 
-    it("loses no name unlisted, has no bug, and the next one finishes", { timeout: 180_000 }, async () => {
+    it("loses no name unlisted, has no bug, and the next one finishes", { timeout: 480_000 }, async () => {
       const stride = Math.ceil(sweep.calls / most);
       const faults = everyNth(sweep.calls, stride, 2).map(
         (at, index) => ({ at, errno: errnos[index % errnos.length]! }) as const,

@@ -19,7 +19,7 @@ describe.skipIf(!requireFilesystem("ext4")).each(["first", "update"] as const)(
 
     it(
       "is finished exactly by the next one, with nothing left over and the source untouched",
-      { timeout: 120_000 },
+      { timeout: 360_000 },
       async () => {
         const stride = Math.ceil(sweep.calls / most);
         const faults = everyNth(sweep.calls, stride).map((at) => ({ at, errno: "KILL" }) as const);

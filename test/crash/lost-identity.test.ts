@@ -12,7 +12,7 @@ describe.skipIf(!requireFilesystem("xfs"))(
     it.each([
       ["in the first run", 0],
       ["in a later one", 1],
-    ] as const)("%s, goes on", { timeout: 60_000 }, async (_, which) => {
+    ] as const)("%s, goes on", { timeout: 240_000 }, async (_, which) => {
       await withFilesystem({ type: "xfs", sizeBytes: 320 * 2 ** 20 }, async (mountPoint) => {
         const [source, target] = ["source", "target"].map((name) => join(mountPoint, name)) as [
           string,

@@ -114,7 +114,7 @@ describe.skipIf(!root)("removing source files, while someone", () => {
   });
 
   it("asks it to stop, stops between two names, and the next run finishes", async () => {
-    const result = await move(before(2, "kill -TERM $PPID; sleep 0.1"), before(3, "sleep 0.1"));
+    const result = await move(before(2, "kill -TERM $PPID; sleep 1"), before(3, "sleep 1"));
     expect([result.code, result.summary?.outcome]).toEqual([143, "stopped"]);
     expect(namesIn(source).length).toBeGreaterThan(0);
     expect((await move()).code).toBe(0);

@@ -12,7 +12,7 @@ const MIB = 2 ** 20;
 /* Slow enough for a batch or two to be sealed while the next is being written. */
 const slowly = ["--bwlimit=240"];
 
-describe.skipIf(!requireFilesystem("ext4"))("the order of sealing", { timeout: 180_000 }, () => {
+describe.skipIf(!requireFilesystem("ext4"))("the order of sealing", { timeout: 480_000 }, () => {
   it.each(["first", "update"] as const)(
     "puts a syncfs before every publication, every row and the end of a %s run",
     async (kind) => {

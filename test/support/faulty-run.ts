@@ -6,7 +6,7 @@ import { repositoryRoot } from "./repository-root.ts";
 
 const runner = join(repositoryRoot, "dist/faults/run.js");
 /** Nothing here takes longer, unless it hangs. */
-const hangMs = 60_000;
+const hangMs = 150_000;
 
 export interface RunOptions {
   /** Without a plan the installed program runs; with one, even empty, the one behind the faulty door. */

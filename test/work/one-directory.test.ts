@@ -67,7 +67,7 @@ describe.skipIf(!requireFilesystem("ext4")).each([
   ["small files", makeSmall],
   ["large files", makeLarge],
 ] as const)("one directory full of %s", (_, make) => {
-  it("is made by two threads, and exact", { timeout: 60_000 }, async () => {
+  it("is made by two threads, and exact", { timeout: 240_000 }, async () => {
     make();
     const [first, second, last] = inInodeOrder();
     const trace = { file: join(work, "trace"), path: `${folder}/` };
@@ -83,7 +83,7 @@ describe.skipIf(!requireFilesystem("ext4")).each([
     expect(firstCall(calls, last)).toBeLessThan(firstCall(calls, second));
   });
 
-  it("is whole in the end when one of them meets an error or dies", { timeout: 120_000 }, async () => {
+  it("is whole in the end when one of them meets an error or dies", { timeout: 360_000 }, async () => {
     make();
     for (const { code, ...mishap } of mishaps) {
       rmSync(target, { recursive: true });
