@@ -6,7 +6,7 @@ import { PLAN_VARIABLE, type FaultPlan } from "./faults/plan.ts";
 import { repositoryRoot } from "./repository-root.ts";
 
 const runner = join(repositoryRoot, "dist/faults/run.js");
-const hangMs = 30_000;
+const hangMs = 120_000;
 
 /** `dedupe verify` with the plan's faults; its exit code, null when it hung. */
 export async function verifyFaulty(args: readonly string[], plan: FaultPlan): Promise<number | null> {
