@@ -173,7 +173,7 @@ module.exports = {
     coreHome(
       "threads-only-in-work",
       "worker_threads",
-      "^src/(work|relink|stats|compact|verify)/",
+      "^src/((work|relink|stats|compact|verify)/|entry-points\\.ts$)",
       "concurrency has one home",
     ),
     {

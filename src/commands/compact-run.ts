@@ -11,7 +11,7 @@ import type { RelinkRules, StockFiles } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { IndexFigures } from "../../store/store.ts";
-import { entryPoint } from "../entry-points.ts";
+import { dismissThreads, entryPoint } from "../entry-points.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
 
 import type { CommandContext } from "./context.ts";
@@ -63,7 +63,7 @@ export async function openCompact(
   try {
     return await openWith({ kernel, sysModule, workers, options, context });
   } catch (error) {
-    for (const worker of workers) void worker.terminate();
+    dismissThreads(workers);
     throw error;
   }
 }

@@ -15,9 +15,10 @@ import { Migration, type MigrationListener, type UnitState } from "../work/migra
 import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
 import { MetInodes, type Store, STORE_NAME } from "../../store/store.ts";
-import { entryPoint } from "../entry-points.ts";
+import { dismissThreads, entryPoint } from "../entry-points.ts";
 import type { CommandContext } from "./context.ts";
 import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
+import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
@@ -25,9 +26,6 @@ import { refuseReadOnlySource } from "./read-only-source.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
-
-/** A root of more snapshots is not done in a moment. */
-const FEW_UNITS = 4;
 
 /** What the main thread has counted itself. */
 export type Tally = {
@@ -67,27 +65,26 @@ export type MigrateRun = {
 export async function openRun(options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
   const filter = collectFilter(kernel, options.filters);
-  const workers = Pool.boot(options.areJobsGiven ? options.jobs : 1);
+  const roots = openRoots(kernel, options.source, options.target);
+  const workers = Pool.boot(jobsFor(kernel, roots.source, options));
   try {
-    return await openWith({ kernel, sysModule, filter, workers }, options, context);
+    return await openWith({ kernel, sysModule, filter, workers, ...roots }, options, context);
   } catch (error) {
-    for (const worker of workers) void worker.terminate();
+    dismissThreads(workers);
     throw error;
   }
 }
 
-type Begun = Pick<Parts, "kernel" | "sysModule" | "filter" | "workers">;
+type Begun = Pick<Parts, "kernel" | "sysModule" | "filter" | "workers" | "source" | "target">;
 
 async function openWith(begun: Begun, options: MigrateOptions, context: CommandContext): Promise<MigrateRun> {
-  const { kernel, filter } = begun;
-  const { source, target } = openRoots(kernel, options.source, options.target);
+  const { kernel, filter, source, target } = begun;
   refuseReadOnlySource(kernel, source, options);
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
-  if (plan.units.length > FEW_UNITS) begun.workers.push(...Pool.boot(options.jobs - begun.workers.length));
   const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
   for (const notice of [...notices, ...aboutTimes(opened.traits)])
     reporter.emit({ type: "notice", ...notice });
@@ -97,7 +94,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
     await opened.store.close();
     throw error;
   }
-  return startRun({ ...begun, options, context, source, target, plan, ...opened });
+  return startRun({ ...begun, options, context, plan, ...opened });
 }
 
 export function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
@@ -156,8 +153,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const migration = new Migration({ kernel, roots, store, publisher, units: plan.units, listener });
   migration.sweep();
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
-  const threads = { workers: parts.workers, jobs: options.jobs };
-  const pool = await Pool.start(threads, setup, poolListener(parts.context.reporter, migration));
+  const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
   const counters = (): Counters => {
     const { deletedNames } = migration;
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };

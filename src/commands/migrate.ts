@@ -38,6 +38,7 @@ async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Pro
     run.pool.control.stop();
   };
   stop.addEventListener("abort", onStop);
+  if (stop.aborted) onStop();
   try {
     run.migration.prepareContainers(run.plan.containers);
     await run.migration.run(run.pool);

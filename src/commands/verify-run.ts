@@ -5,8 +5,7 @@ import { zeroCounters, type VerifySummary } from "../report/events.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
-import { readMounts } from "../tree/mounts.ts";
-import { pathOfDescriptor } from "../tree/reach.ts";
+import { hasMountsBelow } from "../tree/reach.ts";
 import { isAllowed, type DifferenceClass } from "../verify/compare.ts";
 import { zeroTally, type Tally } from "../verify/control.ts";
 import { Crew, CrewFailure, type CrewListener } from "../verify/crew.ts";
@@ -87,12 +86,9 @@ export function reportStart({ options, context }: VerifyRun): void {
   });
 }
 
-/** A root as workers need it. A mount below it hides inodes whose numbers its directories still show. */
+/** A root as workers need it. */
 export function treeRoot(kernel: Kernel, root: Root): TreeRoot {
-  const path = pathOfDescriptor(kernel, root.fd) ?? root.path;
-  const prefix = path.replace(/\/*$/, "/");
-  const isPlain = !readMounts(kernel).some(({ point }) => point.startsWith(prefix) && point !== path);
-  return { fd: root.fd, device: root.device, isPlain };
+  return { fd: root.fd, device: root.device, isPlain: !hasMountsBelow(kernel, root) };
 }
 
 /** `allowed` classes are said and are no findings. */

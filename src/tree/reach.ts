@@ -121,6 +121,13 @@ function textOf(kernel: Kernel, path: string): string {
   return readFile(kernel, AT_FDCWD, path)?.toString("latin1") ?? "";
 }
 
+/** A mount below hides inodes whose numbers the directories still show. */
+export function hasMountsBelow(kernel: Kernel, root: { fd: number; path: string }): boolean {
+  const path = pathOfDescriptor(kernel, root.fd) ?? root.path;
+  const prefix = path.replace(/\/*$/, "/");
+  return readMounts(kernel).some(({ point }) => point.startsWith(prefix) && point !== path);
+}
+
 /** A file bind-mounted over another, somewhere below: its directory shows the covered inode's number. */
 export function hasFileMounts(kernel: Kernel, root: { fd: number; path: string }): boolean {
   // As the mount table names it: the user may have named it relatively, or through a symlink.

@@ -10,8 +10,7 @@ import type {
   ToWorker,
   WorkerSetup,
 } from "./messages.ts";
-import { entryPoint } from "../entry-points.ts";
-import { startThread } from "../work/start-thread.ts";
+import { entryPoint, startThreads } from "../entry-points.ts";
 
 /** What workers tell; called on the main thread. */
 export type CrewListener = {
@@ -49,7 +48,7 @@ export class Crew {
   ): Promise<Crew> {
     const control = Control.allocate();
     const tallies = SharedTallies.allocate(jobs);
-    const seats = Array.from({ length: jobs }, () => takeSeat());
+    const seats = startThreads(entryPoint("verify-worker"), jobs).map((worker) => takeSeat(worker));
     const crew = new Crew(seats, new Control(control), new SharedTallies(tallies), listener);
     await Promise.all(
       seats.map(({ worker }, number) => ready(worker, { ...setup, worker: number, control, tallies })),
@@ -183,8 +182,7 @@ function restored<T extends { path: Buffer }>(message: T): T {
   return { ...message, path: Buffer.from(message.path) };
 }
 
-function takeSeat(): Seat {
-  const worker = startThread(entryPoint("verify-worker"));
+function takeSeat(worker: Worker): Seat {
   const ended = new Promise((resolve) => worker.once("exit", resolve));
   return { worker, job: undefined, ended };
 }

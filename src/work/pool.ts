@@ -13,8 +13,7 @@ import type {
   ToWorker,
   WorkerSetup,
 } from "./messages.ts";
-import { entryPoint } from "../entry-points.ts";
-import { startThread, ThreadDenied } from "./start-thread.ts";
+import { entryPoint, startThreads } from "../entry-points.ts";
 
 /** What a pool tells its owner; called on the main thread. */
 export type PoolListener = {
@@ -31,9 +30,6 @@ const PATIENCE_MS = 20;
 /** A unit in which at most one name in so many was a new inode is nearly all links, and so will the next one be. */
 const QUIET_SHARE = 4;
 
-/** How long one thread works alone where it may be through by then: a thread more costs more than a tiny tree. */
-const ALONE_MS = 100;
-
 type Seat = {
   worker: Worker;
   finish: ((message: FromWorker) => void) | undefined;
@@ -41,27 +37,17 @@ type Seat = {
   ended: Promise<unknown>;
 };
 
-type Setup = Omit<WorkerSetup, "worker" | "control" | "counters">;
-
 /**
  * Worker threads doing subtree tasks. p-queue holds the tasks and runs as many as there are threads; a thread gives
- * away part of its task only while others are idle, so that what is pending stays below jobs x depth. The first thread
- * begins alone, and others join it when they are ready.
+ * away part of its task only while others are idle, so that what is pending stays below jobs x depth.
  */
 export class Pool {
   readonly control: Control;
   readonly counters: SharedCounters;
   readonly #queue: PQueue;
-  readonly #seats: Seat[] = [];
-  readonly #idle: Seat[] = [];
+  readonly #seats: Seat[];
+  readonly #idle: Seat[];
   readonly #listener: PoolListener;
-  readonly #setUp: (worker: Worker, number: number) => Promise<Seat>;
-  /** Threads that were begun and have not joined yet. */
-  readonly #joining = new Map<Worker, Promise<void>>();
-  readonly #jobs: number;
-  #alone: NodeJS.Timeout | undefined;
-  /** There is a thread, and what another one fails by, for lack of memory or of processes, is no matter. */
-  #canDoWithout = false;
   readonly #open = new Map<number, { tasks: number; outcome: TaskOutcome; names: number }>();
   #failure: Error | undefined;
   /** The unit done last brought few new inodes. */
@@ -71,62 +57,30 @@ export class Pool {
 
   /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
   static boot(jobs: number): Worker[] {
-    return Array.from({ length: jobs }, () => startThread(entryPoint("migrate-worker")));
+    return startThreads(entryPoint("migrate-worker"), jobs);
   }
 
-  /** Up to `jobs` threads: those of `workers` at once, the others when there has been work for a while. */
   static async start(
-    { workers, jobs }: { workers: readonly Worker[]; jobs: number },
-    setup: Setup,
+    workers: Worker[],
+    setup: Omit<WorkerSetup, "worker" | "control" | "counters">,
     listener: PoolListener,
   ): Promise<Pool> {
-    const pool = new Pool(jobs, setup, listener);
-    for (const worker of workers) pool.#join(worker);
-    await Promise.all(pool.#joining.values());
-    pool.throwIfFailed();
-    return pool;
-  }
-
-  private constructor(jobs: number, setup: Setup, listener: PoolListener) {
     const control = Control.allocate();
-    const counters = SharedCounters.allocate(jobs);
-    this.#jobs = jobs;
-    this.control = new Control(control);
-    this.counters = new SharedCounters(counters);
+    const counters = SharedCounters.allocate(workers.length);
+    const seats = await Promise.all(
+      workers.map((thread, worker) => setUpWorker(thread, { ...setup, worker, control, counters })),
+    );
+    return new Pool(seats, new Control(control), new SharedCounters(counters), listener);
+  }
+
+  private constructor(seats: Seat[], control: Control, counters: SharedCounters, listener: PoolListener) {
+    this.#seats = seats;
+    this.#idle = [...seats];
+    this.control = control;
+    this.counters = counters;
     this.#listener = listener;
-    this.#queue = new PQueue({ concurrency: 1 });
-    this.#setUp = (thread, worker) => setUpWorker(thread, { ...setup, worker, control, counters });
-  }
-
-  #join(worker: Worker): void {
-    const number = this.#seats.length + this.#joining.size;
-    const joined = this.#setUp(worker, number).then(
-      (seat) => {
-        this.#listen(seat);
-        this.#seats.push(seat);
-        this.#idle.push(seat);
-        this.#queue.concurrency = this.#seats.length;
-        this.#updateWishes();
-        this.#wake();
-      },
-      (error: unknown) => {
-        if (!this.#canDoWithout) this.#fail(error as Error);
-      },
-    );
-    this.#joining.set(
-      worker,
-      joined.finally(() => this.#joining.delete(worker)),
-    );
-  }
-
-  #joinRest(): void {
-    this.#canDoWithout = true;
-    try {
-      while (this.#seats.length + this.#joining.size < this.#jobs)
-        for (const worker of Pool.boot(1)) this.#join(worker);
-    } catch (error) {
-      if (!(error instanceof ThreadDenied)) throw error;
-    }
+    this.#queue = new PQueue({ concurrency: seats.length });
+    for (const seat of seats) this.#listen(seat);
   }
 
   #listen(seat: Seat): void {
@@ -183,9 +137,6 @@ export class Pool {
     const unit = this.#open.get(task.unit) ?? { tasks: 0, outcome: "done", names: 0 };
     unit.tasks++;
     this.#open.set(task.unit, unit);
-    this.#alone ??= setTimeout(() => {
-      this.#joinRest();
-    }, ALONE_MS);
     void this.#queue.add(() => this.#run(task));
     this.#updateWishes();
   }
@@ -210,12 +161,8 @@ export class Pool {
     else this.#settle(task.unit, "stopped", 0);
     setImmediate(() => {
       this.#updateWishes();
-      this.#wake();
+      for (const wake of this.#freed.splice(0)) wake();
     });
-  }
-
-  #wake(): void {
-    for (const wake of this.#freed.splice(0)) wake();
   }
 
   #settle(number: number, outcome: TaskOutcome, names: number): void {
@@ -282,9 +229,6 @@ export class Pool {
 
   async close(): Promise<void> {
     await this.#queue.onIdle();
-    clearTimeout(this.#alone);
-    // One that is still loading has nothing to lose.
-    await Promise.all([...this.#joining.keys()].map((worker) => worker.terminate()));
     await Promise.all(
       this.#seats.map(async ({ worker, ended }) => {
         worker.postMessage({ type: "close" } satisfies ToWorker);

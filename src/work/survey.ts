@@ -1,11 +1,11 @@
+import type { Worker } from "node:worker_threads";
 import type { Counters } from "../report/events.ts";
-import { entryPoint } from "../entry-points.ts";
+import { entryPoint, startThreads } from "../entry-points.ts";
 import { Control, SharedCounters } from "./control.ts";
 import { RunFailure } from "./errors.ts";
 import type { MigrationListener } from "./migration.ts";
 import type { EntryAction, WorkerSetup } from "./messages.ts";
 import type { FromSurvey, SurveySetup } from "./survey-messages.ts";
-import { startThread } from "./start-thread.ts";
 import type { NeedCounts } from "./survey-needs.ts";
 
 export type { SurveySetup } from "./survey-messages.ts";
@@ -47,7 +47,7 @@ export class Survey {
     listener: SurveyListenerOnMain,
   ): Promise<SurveyResult> {
     const thread: WorkerSetup = { ...setup.thread, ...this.#shared, worker: 0 };
-    const worker = startThread(entryPoint("survey-worker"));
+    const [worker] = startThreads(entryPoint("survey-worker"), 1) as [Worker];
     return new Promise((resolve, reject) => {
       let result: SurveyResult | Error | undefined;
       worker.on("message", (message: FromSurvey) => {

@@ -3,7 +3,7 @@ import type { Worker } from "node:worker_threads";
 import { Control } from "./control.ts";
 import { RunFailure } from "./errors.ts";
 import type { Failure } from "./messages.ts";
-import { startThread } from "./start-thread.ts";
+import { startThreads } from "../entry-points.ts";
 
 /** What every thread of a pool may say; `given` is work that it hands over to an idle one. */
 export type FromThread<Task> =
@@ -50,7 +50,7 @@ export class TaskPool<To extends object, From extends { type: string }, Task = T
 
   /** Threads that begin to load the program at `url`. */
   protected static threads(url: URL, jobs: number): Worker[] {
-    return Array.from({ length: jobs }, () => startThread(url));
+    return startThreads(url, jobs);
   }
 
   /** Tells each thread `setupOf` first, and waits for its answer. */
