@@ -26,12 +26,12 @@ function newestMs(path) {
   return Math.max(0, ...readdirSync(path).map((name) => newestMs(join(path, name))));
 }
 
-/** Everything goes to stderr: stdout belongs to the program that starts afterwards. */
+/** stdout belongs to the program that starts afterwards; there the build only lists its files. */
 function npm(...args) {
   // `npm install -g .` hands down its own --global and --prefix, which would lead these calls elsewhere.
   const inherited = /^npm_config_(global|prefix|local_prefix|location)$/i;
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !inherited.test(name)));
-  execFileSync("npm", args, { cwd: root, env, stdio: ["ignore", 2, 2] });
+  execFileSync("npm", args, { cwd: root, env, stdio: ["ignore", "ignore", 2] });
 }
 
 function isInstalled() {

@@ -81,7 +81,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   const { kernel, filter, source, target } = begun;
   refuseReadOnlySource(kernel, source, options);
   const { reporter } = context;
-  reporter.emit({ ...startOf(options), version: context.version });
+  reporter.emit({ ...startOf({ ...options, jobs: begun.workers.length }), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
