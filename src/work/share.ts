@@ -12,6 +12,8 @@ const LENT_LEAST_BYTES = 32 << 20;
 /** Hands parts of a thread's task to idle ones. */
 export class Sharer {
   readonly #thread: Thread;
+  /** Bytes of the entries that were weighed last. */
+  #weighed: { entries: readonly Entry[]; sizes: readonly number[] } = { entries: [], sizes: [] };
 
   constructor(thread: Thread) {
     this.#thread = thread;
@@ -27,13 +29,14 @@ export class Sharer {
   }
 
   /**
-   * An idle thread gets the second half of the entries, which go from `entries`, where that is worth a message: of a
-   * directory that is made for the first time, as nothing else is under these names then.
+   * An idle thread gets the second half of the entries from `at` on, which go from `entries`, where that is worth a
+   * message: of a directory that is made for the first time, as nothing else is under these names then.
    */
-  lend(frame: Frame, entries: Entry[]): LentEntries | undefined {
+  lend(frame: Frame, entries: Entry[], at: number): LentEntries | undefined {
     const { control } = this.#thread;
-    if (frame.mode !== "fill" || entries.length < 2 || !control.isWished) return undefined;
-    const first = entries.length >= LENT_LEAST ? entries.length >> 1 : this.#halfOfBytes(frame, entries);
+    const left = entries.length - at;
+    if (frame.mode !== "fill" || left < 2 || !control.isWished) return undefined;
+    const first = left >= LENT_LEAST ? at + (left >> 1) : this.#halfOfBytes(frame, entries, at);
     if (first === undefined || !control.takeWish()) return undefined;
     const loan = LentEntries.lend(entries.slice(first));
     if (!this.#give(frame, { loan })) return undefined;
@@ -42,17 +45,26 @@ export class Sharer {
   }
 
   /** Where the second half of the content begins; undefined where there is little. */
-  #halfOfBytes(frame: Frame, entries: readonly Entry[]): number | undefined {
-    const { sys, scratch, stat } = this.#thread;
-    const sizes = entries.map(({ name }) => {
-      const statted = sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
-      return statted === 0 && stat.isRegular ? stat.sizeBytes : 0;
-    });
+  #halfOfBytes(frame: Frame, entries: readonly Entry[], at: number): number | undefined {
+    const sizes = this.#sizesOf(frame, entries).slice(at, entries.length);
     const totalBytes = sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0);
     if (totalBytes < LENT_LEAST_BYTES) return undefined;
     let leftBytes = totalBytes;
     const first = sizes.findIndex((sizeBytes) => (leftBytes -= sizeBytes) <= totalBytes / 2) + 1;
-    return first < entries.length ? first : undefined;
+    return first < sizes.length ? at + first : undefined;
+  }
+
+  /** Looked at once: the entries are asked about again and again, and fewer each time. */
+  #sizesOf(frame: Frame, entries: readonly Entry[]): readonly number[] {
+    const { sys, scratch, stat } = this.#thread;
+    if (this.#weighed.entries !== entries) {
+      const sizes = entries.map(({ name }) => {
+        const statted = sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
+        return statted === 0 && stat.isRegular ? stat.sizeBytes : 0;
+      });
+      this.#weighed = { entries, sizes };
+    }
+    return this.#weighed.sizes;
   }
 
   /** false: for want of descriptors the work stays here. */

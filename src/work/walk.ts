@@ -233,25 +233,35 @@ export class Walker {
     const entries = this.#pending;
     this.#pending = [];
     entries.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
-    const lent = this.#sharer.lend(frame, entries);
-    this.#settleAll(frame, entries);
-    const isBack = lent?.takeBack(() => {
-      this.#thread.checkStop();
-    });
-    if (lent !== undefined && isBack === true) this.#settleAll(frame, lent.entries);
+    const lent: LentEntries[] = [];
+    for (let at = 0; at < entries.length; at++) {
+      // Asked each time: whoever is busy with a trifle now has nothing to do in a moment.
+      const loan = this.#sharer.lend(frame, entries, at);
+      if (loan !== undefined) lent.push(loan);
+      this.#settle(frame, entries[at] as Entry);
+    }
+    // The last one first: the others have been begun, if any has.
+    for (const loan of lent.reverse()) {
+      const isBack = loan.takeBack(() => {
+        this.#thread.checkStop();
+      });
+      if (isBack) this.#settleAll(frame, loan.entries);
+    }
   }
 
   #settleAll(frame: Frame, entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      const isSettled = this.#thread.attempt(frame, entry.name, () => {
-        if (this.#settler.settle(frame, entry) === "directory" && frame.mode !== "loose") {
-          this.#thread.counters.directories++;
-          frame.subdirectories.push(entry.name);
-        }
-      });
-      // What an earlier run left under the name may be half a file: it must not be published (P2).
-      if (!isSettled && frame.mode === "refill") this.#target.clear(frame, entry.name);
-    }
+    for (const entry of entries) this.#settle(frame, entry);
+  }
+
+  #settle(frame: Frame, entry: Entry): void {
+    const isSettled = this.#thread.attempt(frame, entry.name, () => {
+      if (this.#settler.settle(frame, entry) === "directory" && frame.mode !== "loose") {
+        this.#thread.counters.directories++;
+        frame.subdirectories.push(entry.name);
+      }
+    });
+    // What an earlier run left under the name may be half a file: it must not be published (P2).
+    if (!isSettled && frame.mode === "refill") this.#target.clear(frame, entry.name);
   }
 
   /** Opens both ends of a subdirectory; undefined where it cannot be entered (and that is recorded). */

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { lstatSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { access } from "../support/acl.ts";
-import { migrate, readTrace, type RunOptions } from "../support/faulty-run.ts";
-import type { FaultRule, TracedCall } from "../support/faults/plan.ts";
+import { migrate, type RunOptions } from "../support/faulty-run.ts";
+import type { FaultRule } from "../support/faults/plan.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
@@ -49,13 +49,6 @@ function inInodeOrder(): [string, string, string] {
 /** Shell: waits for a command to succeed, half a minute at the most. */
 const untilTrue = (command: string) => `n=0; until ${command} || [ $((n += 1)) -gt 300 ]; do sleep 0.1; done`;
 
-/** When a name was first dealt with. */
-function firstCall(calls: readonly TracedCall[], name: string): number {
-  return Math.min(
-    ...calls.filter(({ paths }) => paths.some((each) => each.endsWith(name))).map(({ begin }) => begin),
-  );
-}
-
 const mishaps: readonly (Pick<FaultRule, "calls" | "at" | "action"> & { readonly code: number | null })[] = [
   { calls: ["linkat"], at: 3, action: { type: "kill", when: "after" }, code: null },
   { calls: ["pread"], at: 2, action: { type: "fail", errno: constants.errno.EIO }, code: 3 },
@@ -70,17 +63,19 @@ describe.skipIf(!requireFilesystem("ext4")).each([
   it("is made by two threads, and exact", { timeout: 240_000 }, async () => {
     make();
     const [first, second, last] = inInodeOrder();
-    const trace = { file: join(work, "trace"), path: `${folder}/` };
-    // While one thread waits the other one comes to the end.
+    // While one thread waits in the directory the other one comes to its end, though it may have been busy at first.
     const there = `find ${target} -name ${basename(last)} | grep -q .`;
-    const action = { type: "run", when: "before", command: untilTrue(there) } as const;
-    const { code, failures } = await run({
-      plan: { trace, rules: [{ calls: ["flistxattr"], path: first, action }] },
+    const waits = [
+      [first, "sleep 1"],
+      [second, `${untilTrue(there)}; ${there} && touch ${work}/met`],
+    ] as const;
+    const rules = waits.map(([path, command]) => {
+      return { calls: ["flistxattr"], path, action: { type: "run", when: "before", command } } as const;
     });
+    const { code, failures } = await run({ plan: { rules } });
     expect({ code, failures }).toEqual({ code: 0, failures: [] });
     expect(differences()).toEqual([]);
-    const calls = readTrace(trace.file);
-    expect(firstCall(calls, last)).toBeLessThan(firstCall(calls, second));
+    expect(existsSync(join(work, "met"))).toBe(true);
   });
 
   it("is whole in the end when one of them meets an error or dies", { timeout: 360_000 }, async () => {

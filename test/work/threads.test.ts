@@ -95,7 +95,7 @@ describe.skipIf(!able)("a user who may have few threads", () => {
       }
       expect(stderr).not.toContain("bug");
     }
-    expect(codes.filter((code) => code === 1).length).toBeGreaterThanOrEqual(3);
+    expect(codes.filter((code) => code === 1).length).toBeGreaterThanOrEqual(2);
     expect(codes.at(-1)).toBe(0);
     expect(compareTrees(source, target, { ignore: ["owner"] })).toEqual([]);
   });
