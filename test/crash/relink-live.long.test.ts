@@ -8,6 +8,7 @@ import { compareTrees } from "../support/oracle.ts";
 import { relink as relinkNow, relinkWell, healedDifferences, inflate } from "../support/relink.ts";
 import { repositoryRoot } from "../support/repository-root.ts";
 import { makeRsnapshotRoot, requireRsnapshot } from "../support/rsnapshot.ts";
+import { fill } from "../support/fill.ts";
 import { isLong } from "../support/long.ts";
 
 vi.setConfig({ testTimeout: 7_200_000 });
@@ -121,13 +122,6 @@ describe.skipIf(!isLong || !requireRsnapshot() || !requireFilesystem("ext4"))(
 );
 
 describe.skipIf(!isLong)("relink of very many inodes", () => {
-  const fill = (path: string): void => {
-    execFileSync("sh", [
-      "-c",
-      `dd if=/dev/zero of=${path} bs=1M 2>/dev/null; cat /dev/zero >> ${path} 2>/dev/null; sync -f ${path}`,
-    ]);
-  };
-
   for (const type of ["ext4", "ext3", "xfs"] as FilesystemType[])
     it.skipIf(!requireFilesystem(type))(`heals a full ${type} of 200,000 inodes`, async () => {
       const options = type === "xfs" ? [] : ["-i", "4096"];
