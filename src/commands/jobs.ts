@@ -1,6 +1,6 @@
 import type { MigrateOptions } from "../options.ts";
-import { check } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
+import { usedSpace } from "../tree/identity.ts";
 import { hasMountsBelow } from "../tree/reach.ts";
 import type { Root } from "./preflight.ts";
 
@@ -17,12 +17,7 @@ export function jobsFor(
   return !areJobsGiven && holdsLittle(kernel, source) ? 1 : jobs;
 }
 
-/** By statfs(2); a filesystem that does not count its inodes (btrfs, many in user space) says 0 of all. */
 function holdsLittle(kernel: Kernel, source: Root): boolean {
-  const memory = kernel.sys.allocate(128);
-  check(kernel.sys.fstatfs(source.fd, memory.address), "fstatfs", source.path);
-  const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
-  const [blockBytes, blocks, freeBlocks, inodes, freeInodes] = [at(1), at(2), at(3), at(5), at(6)];
-  const isLittle = inodes - freeInodes <= FEW_INODES && (blocks - freeBlocks) * blockBytes <= FEW_BYTES;
-  return inodes > 0 && isLittle && !hasMountsBelow(kernel, source);
+  const { bytes, inodes, hasInodes } = usedSpace(kernel.sys, source.fd, kernel.sys.allocate(256));
+  return hasInodes && inodes <= FEW_INODES && bytes <= FEW_BYTES && !hasMountsBelow(kernel, source);
 }

@@ -6,7 +6,6 @@ import type { Kernel } from "../sys/files.ts";
 import type { FilterRules } from "../tree/filter.ts";
 import { foreseeTraits, type ForeseenTraits } from "../tree/foresee-traits.ts";
 import { freeSpace } from "../tree/identity.ts";
-import { rssAnonBytes } from "../tree/memory.ts";
 import { readMounts } from "../tree/mounts.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
@@ -23,6 +22,7 @@ import {
   reportProgress,
   startOf,
   workRules,
+  zeroTally,
   type Tally,
 } from "./migrate-run.ts";
 import { summarise, type Ending } from "./migrate-summary.ts";
@@ -127,14 +127,7 @@ async function openStore(opening: Opening): Promise<Pick<DryRun, "store" | "trai
 async function survey(run: DryRun, started: number): Promise<Summary> {
   const { options, plan, context, kernel, traits } = run;
   const survey = new Survey();
-  const tally: Tally = {
-    states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
-    done: 0,
-    whole: new Set(),
-    failures: 0,
-    current: Buffer.alloc(0),
-    peakRssAnonBytes: rssAnonBytes(kernel),
-  };
+  const tally = zeroTally(kernel);
   const counters = (): Counters => ({ ...zeroCounters(), ...survey.counters(), failures: tally.failures });
   context.reporter.emit({ type: "plan", snapshots: countSnapshots(plan) });
   const stopProgress = reportProgress(run, tally, counters);

@@ -173,7 +173,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   };
 }
 
-function zeroTally(kernel: Kernel): Tally {
+export function zeroTally(kernel: Kernel): Tally {
   return {
     states: { new: 0, updated: 0, unchanged: 0, incomplete: 0 },
     done: 0,

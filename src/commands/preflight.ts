@@ -3,7 +3,7 @@ import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
 import { openRoot, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { freeSpace } from "../tree/identity.ts";
+import { freeSpace, usedSpace } from "../tree/identity.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
 import { pathOfDescriptor, reaches } from "../tree/reach.ts";
 import type { TargetTraits } from "../tree/traits.ts";
@@ -223,9 +223,7 @@ function aboutRoom(kernel: Kernel, source: Root, target: Root, mounts: Mount[]):
   if (!isWhole) return [];
   const memory = kernel.sys.allocate(256);
   const { bytes } = freeSpace(kernel.sys, target.fd, memory);
-  kernel.sys.fstatfs(source.fd, memory.address);
-  const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
-  const used = (at(2) - at(3)) * at(1);
+  const { bytes: used } = usedSpace(kernel.sys, source.fd, memory);
   if (used <= bytes) return [];
   return [
     warning(

@@ -80,16 +80,33 @@ export function isLasting(identity: Uint8Array): boolean {
   return identity.some((byte) => byte !== 0);
 }
 
+/** `hasInodes` is false for a filesystem that does not count them (btrfs, many in user space), and `inodes` 0 then. */
+type Space = { bytes: number; inodes: number; hasInodes: boolean };
+
 /** @throws SysError when the descriptor's filesystem does not answer. */
-export function freeSpace(
-  sys: Sys,
-  fd: number,
-  memory: Memory,
-): { bytes: number; inodes: number; hasInodes: boolean } {
+export function freeSpace(sys: Sys, fd: number, memory: Memory): Space {
+  const { blockBytes, available, inodes, freeInodes } = statFilesystem(sys, fd, memory);
+  return { bytes: available * blockBytes, inodes: freeInodes, hasInodes: inodes > 0 };
+}
+
+/** @throws SysError when the descriptor's filesystem does not answer. */
+export function usedSpace(sys: Sys, fd: number, memory: Memory): Space {
+  const { blockBytes, blocks, freeBlocks, inodes, freeInodes } = statFilesystem(sys, fd, memory);
+  return { bytes: (blocks - freeBlocks) * blockBytes, inodes: inodes - freeInodes, hasInodes: inodes > 0 };
+}
+
+/** struct statfs of statfs(2) on 64-bit: type, bsize, blocks, bfree, bavail, files, ffree. */
+function statFilesystem(sys: Sys, fd: number, memory: Memory) {
   check(sys.fstatfs(fd, memory.address), "fstatfs");
-  // struct statfs on 64-bit: type, bsize, blocks, bfree, bavail, files, ffree.
   const at = (index: number): number => Number(memory.bytes.readBigUInt64LE(index * 8));
-  return { bytes: at(4) * at(1), inodes: at(6), hasInodes: at(5) > 0 };
+  return {
+    blockBytes: at(1),
+    blocks: at(2),
+    freeBlocks: at(3),
+    available: at(4),
+    inodes: at(5),
+    freeInodes: at(6),
+  };
 }
 
 /** How much a filesystem must have free. */

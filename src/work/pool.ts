@@ -55,7 +55,7 @@ export class Pool {
   #ingestsAtDone = 0;
   readonly #freed: (() => void)[] = [];
 
-  /** Begins to load worker threads; `start` needs them. They end with the process if it fails before. */
+  /** Begins to load worker threads; `start` needs them. `dismissThreads` ends them if the run fails before. */
   static boot(jobs: number): Worker[] {
     return startThreads(entryPoint("migrate-worker"), jobs);
   }

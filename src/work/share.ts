@@ -48,7 +48,11 @@ export class Sharer {
   #halfOfBytes(frame: Frame, entries: readonly Entry[], at: number): number | undefined {
     const sizes = this.#sizesOf(frame, entries).slice(at, entries.length);
     const totalBytes = sizes.reduce((sum, sizeBytes) => sum + sizeBytes, 0);
-    if (totalBytes < LENT_LEAST_BYTES) return undefined;
+    if (totalBytes < LENT_LEAST_BYTES) {
+      // What is left later is less still.
+      this.#weighed = { entries, sizes: [] };
+      return undefined;
+    }
     let leftBytes = totalBytes;
     const first = sizes.findIndex((sizeBytes) => (leftBytes -= sizeBytes) <= totalBytes / 2) + 1;
     return first < sizes.length ? at + first : undefined;
