@@ -17,7 +17,17 @@ export type OutputOptions = {
   logFile: string | undefined;
 };
 
-export type MigrateOptions = OutputOptions & {
+/** How many threads do the work. */
+export type JobsOptions = {
+  jobs: number;
+  /** Asked for by number: so many, however little there is to do. */
+  areJobsGiven: boolean;
+};
+
+/** Of every command. */
+export type CommonOptions = OutputOptions & JobsOptions;
+
+export type MigrateOptions = CommonOptions & {
   command: "migrate";
   source: string;
   target: string;
@@ -36,9 +46,6 @@ export type MigrateOptions = OutputOptions & {
   oneFileSystem: boolean;
   xattrs: boolean;
   indexDir: string | undefined;
-  jobs: number;
-  /** Asked for by number: so many threads from the beginning. */
-  areJobsGiven: boolean;
   /** Bytes a second, or undefined for no limit. */
   bwlimitBytes: number | undefined;
   /** An attribute that could not be kept makes the run partial. */
@@ -56,7 +63,7 @@ export type RsnapshotOptions = {
 /** Options of a command whose target is known. */
 export type WithTarget<Options extends RsnapshotOptions> = Options & { target: string };
 
-export type VerifyOptions = OutputOptions &
+export type VerifyOptions = CommonOptions &
   RsnapshotOptions & {
     command: "verify";
     /** The source to compare with. */
@@ -72,12 +79,11 @@ export type VerifyOptions = OutputOptions &
     certificateCheck: string | undefined;
     filters: FilterArgument[];
     oneFileSystem: boolean;
-    jobs: number;
     /** Bytes a second, or undefined for no limit. */
     bwlimitBytes: number | undefined;
   };
 
-export type RelinkOptions = OutputOptions & {
+export type RelinkOptions = CommonOptions & {
   command: "relink";
   root: string;
   dryRun: boolean;
@@ -91,7 +97,6 @@ export type RelinkOptions = OutputOptions & {
   /** Read every inode, also those that cannot have an equal. */
   full: boolean;
   indexDir: string | undefined;
-  jobs: number;
   bwlimitBytes: number | undefined;
   /** Put back what `--ignore-*` discarded, and nothing else. */
   undo: boolean;
@@ -99,7 +104,7 @@ export type RelinkOptions = OutputOptions & {
   timeLimitMs: number | undefined;
 };
 
-export type StatsOptions = OutputOptions & {
+export type StatsOptions = CommonOptions & {
   command: "stats";
   target: string;
   /** Rows of comma-separated values in place of the report. */
@@ -108,10 +113,9 @@ export type StatsOptions = OutputOptions & {
   /** Names, ranges and patterns of snapshots, as typed. */
   ifDeleted: string[];
   indexDir: string | undefined;
-  jobs: number;
 };
 
-export type CompactOptions = OutputOptions &
+export type CompactOptions = CommonOptions &
   RsnapshotOptions & {
     command: "compact";
     dryRun: boolean;
@@ -123,7 +127,6 @@ export type CompactOptions = OutputOptions &
     /** "idle": whatever else the machine does comes first. */
     priority: "idle" | "normal";
     indexDir: string | undefined;
-    jobs: number;
     bwlimitBytes: number | undefined;
     timeLimitMs: number | undefined;
   };

@@ -16,6 +16,7 @@ import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts
 
 import type { CommandContext } from "./context.ts";
 import { becomeIdle } from "./idle.ts";
+import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { freeBytesOf, planRoot, rulesOf } from "./relink-root.ts";
@@ -54,30 +55,31 @@ export type CompactRun = {
 
 /** Preflight, lock, what a killed run left, threads; nothing else is changed yet. @throws DedupeError */
 export async function openCompact(
-  options: WithTarget<CompactOptions>,
+  asked: WithTarget<CompactOptions>,
   context: CommandContext,
 ): Promise<CompactRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
-  if (options.priority === "idle") becomeIdle(kernel.sys);
+  if (asked.priority === "idle") becomeIdle(kernel.sys);
+  const root = openNamed(kernel, asked.target, "target");
+  const options = { ...asked, jobs: jobsFor(kernel, asked, root) };
   const workers = RelinkPool.boot(options.jobs, entryPoint("compact-worker"));
   try {
-    return await openWith({ kernel, sysModule, workers, options, context });
+    return await openWith({ kernel, sysModule, workers, root, options, context });
   } catch (error) {
     dismissThreads(workers);
     throw error;
   }
 }
 
-async function openWith(begun: Omit<Parts, "root" | "opened">): Promise<CompactRun> {
-  const { kernel, options, context } = begun;
-  const root = openNamed(kernel, options.target, "target");
+async function openWith(begun: Omit<Parts, "opened">): Promise<CompactRun> {
+  const { kernel, root, options, context } = begun;
   const { reporter, version } = context;
   const { jobs, dryRun, target } = options;
   reporter.emit({ type: "start", command: "compact", version, target, jobs, dryRun });
   for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
   const opened = await (dryRun ? openToLook : openForCare)(kernel, root, options);
   for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
-  return startCompact({ ...begun, root, opened });
+  return startCompact({ ...begun, opened });
 }
 
 type Parts = {

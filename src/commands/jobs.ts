@@ -1,4 +1,4 @@
-import type { MigrateOptions } from "../options.ts";
+import type { JobsOptions } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import { usedSpace } from "../tree/identity.ts";
 import { hasMountsBelow } from "../tree/reach.ts";
@@ -8,16 +8,16 @@ import type { Root } from "./preflight.ts";
 const FEW_INODES = 1000;
 const FEW_BYTES = 64 * 2 ** 20;
 
-/** How many threads copy `source`: as many as were asked for, but one where its whole filesystem holds next to nothing. */
+/** How many threads read `roots`: as many as were asked for, but one where their whole filesystems hold next to nothing. */
 export function jobsFor(
   kernel: Kernel,
-  source: Root,
-  { jobs, areJobsGiven }: Pick<MigrateOptions, "jobs" | "areJobsGiven">,
+  { jobs, areJobsGiven }: JobsOptions,
+  ...roots: readonly Root[]
 ): number {
-  return !areJobsGiven && holdsLittle(kernel, source) ? 1 : jobs;
+  return !areJobsGiven && roots.every((root) => holdsLittle(kernel, root)) ? 1 : jobs;
 }
 
-function holdsLittle(kernel: Kernel, source: Root): boolean {
-  const { bytes, inodes, hasInodes } = usedSpace(kernel.sys, source.fd, kernel.sys.allocate(256));
-  return hasInodes && inodes <= FEW_INODES && bytes <= FEW_BYTES && !hasMountsBelow(kernel, source);
+function holdsLittle(kernel: Kernel, root: Root): boolean {
+  const { bytes, inodes, hasInodes } = usedSpace(kernel.sys, root.fd, kernel.sys.allocate(256));
+  return hasInodes && inodes <= FEW_INODES && bytes <= FEW_BYTES && !hasMountsBelow(kernel, root);
 }

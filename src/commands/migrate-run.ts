@@ -66,7 +66,7 @@ export async function openRun(options: MigrateOptions, context: CommandContext):
   const { kernel, sysModule } = await openKernel(context.sysModule);
   const filter = collectFilter(kernel, options.filters);
   const roots = openRoots(kernel, options.source, options.target);
-  const workers = Pool.boot(jobsFor(kernel, roots.source, options));
+  const workers = Pool.boot(jobsFor(kernel, options, roots.source));
   try {
     return await openWith({ kernel, sysModule, filter, workers, ...roots }, options, context);
   } catch (error) {

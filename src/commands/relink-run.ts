@@ -10,6 +10,7 @@ import { Relinking } from "../relink/relinking.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
+import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
@@ -32,10 +33,11 @@ export type RelinkRun = {
 };
 
 /** Preflight, lock, what a killed run left, threads; nothing is changed yet. @throws DedupeError */
-export async function openRelink(options: RelinkOptions, context: CommandContext): Promise<RelinkRun> {
+export async function openRelink(asked: RelinkOptions, context: CommandContext): Promise<RelinkRun> {
   const { kernel, sysModule } = await openKernel(context.sysModule);
-  const filter = collectFilter(kernel, options.filters);
-  const root = openNamed(kernel, options.root, "target");
+  const filter = collectFilter(kernel, asked.filters);
+  const root = openNamed(kernel, asked.root, "target");
+  const options = { ...asked, jobs: jobsFor(kernel, asked, root) };
   const { reporter, version } = context;
   const { jobs, dryRun } = options;
   reporter.emit({ type: "start", command: "relink", version, root: options.root, jobs, dryRun });

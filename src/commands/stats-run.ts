@@ -18,6 +18,7 @@ import type { CountRules } from "../stats/messages.ts";
 import { StatsPool, type StatsListener } from "../stats/stats-pool.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
+import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, type Root } from "./preflight.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
@@ -56,7 +57,7 @@ export async function openStats(options: StatsOptions, context: CommandContext):
   const kernel = { sys: readOnlySys(writer.sys), scratch: writer.scratch };
   const target = openNamed(kernel, options.target, "target");
   const { reporter, version } = context;
-  const { jobs } = options;
+  const jobs = jobsFor(kernel, options, target);
   const started = performance.now();
   reporter.emit({ type: "start", command: "stats", version, target: options.target, jobs, dryRun: false });
   const links = planTarget(kernel, target, options);

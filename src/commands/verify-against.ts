@@ -23,7 +23,7 @@ export async function verifyAgainst(run: VerifyRun): Promise<VerifySummary> {
   const { source, target } = openRoots(kernel, options.against ?? "", options.target);
   const store = openReadStore(kernel, target);
   try {
-    reportStart(run);
+    reportStart(run, source, target);
     const rules: TreeRules = {
       source: treeRoot(kernel, source),
       target: treeRoot(kernel, target),

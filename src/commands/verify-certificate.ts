@@ -20,7 +20,7 @@ export async function verifyCertificate(run: VerifyRun): Promise<VerifySummary> 
   const { kernel, options } = run;
   const certificate = readCertificate(run, options.certificateCheck ?? "");
   const tree = openNamed(kernel, options.target, "target");
-  reportStart(run);
+  reportStart(run, tree);
   const rules: TreeRules = {
     source: treeRoot(kernel, tree),
     target: undefined,

@@ -12,6 +12,7 @@ import { Crew, CrewFailure, type CrewListener } from "../verify/crew.ts";
 import type { Failure, Finding, TreeRoot, WorkerSetup } from "../verify/messages.ts";
 import { noParts, type Parts } from "../verify/trees.ts";
 import type { CommandContext, StopReason } from "./context.ts";
+import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import type { Root } from "./preflight.ts";
 
@@ -28,6 +29,7 @@ export type VerifyRun = {
   /** For what verify itself leaves behind: a certificate, a slice's record. */
   writer: Kernel;
   sysModule: string;
+  jobs: number;
   startedAt: Date;
   started: number;
   findings: Record<string, number>;
@@ -49,7 +51,7 @@ export async function openVerify(
   const { kernel: writer, sysModule } = await openKernel(context.sysModule);
   raiseDescriptorLimit(writer);
   return {
-    ...{ options, context, writer, sysModule },
+    ...{ options, context, writer, sysModule, jobs: options.jobs },
     kernel: { sys: readOnlySys(writer.sys), scratch: writer.scratch },
     startedAt: new Date(),
     started: performance.now(),
@@ -74,14 +76,17 @@ function raiseDescriptorLimit({ sys }: Kernel): void {
   sys.setrlimit(RLIMIT_NOFILE, memory.address);
 }
 
-export function reportStart({ options, context }: VerifyRun): void {
+/** Of the trees that are read follows how many threads it takes. */
+export function reportStart(run: VerifyRun, ...trees: readonly Root[]): void {
+  const { kernel, options, context } = run;
+  run.jobs = jobsFor(kernel, options, ...trees);
   context.reporter.emit({
     type: "start",
     command: "verify",
     version: context.version,
     target: options.target,
     ...(options.against === undefined ? {} : { source: options.against }),
-    jobs: options.jobs,
+    jobs: run.jobs,
     dryRun: false,
   });
 }
@@ -128,7 +133,7 @@ export async function withCrew(
 ): Promise<Ending> {
   const { options, context, sysModule } = run;
   const crew = await Crew.start(
-    options.jobs,
+    run.jobs,
     {
       ...{ ...setup, sysModule },
       temporaryDirectory: tmpdir(),

@@ -34,7 +34,7 @@ export async function verifyStore(run: VerifyRun): Promise<VerifySummary> {
   const store = options.repair ? openForRepair(run, target) : openReadStore(kernel, target);
   if (store === undefined) throw withoutStore(options.target);
   try {
-    reportStart(run);
+    reportStart(run, target);
     return await checkStore(run, target, store);
   } finally {
     store.close();

@@ -1,7 +1,7 @@
 /** What the commands' options have in common: defaults, and how what was typed is applied. */
 import { availableParallelism } from "node:os";
 import { usageError } from "../errors.ts";
-import type { MigrateOptions, OutputOptions } from "../options.ts";
+import type { JobsOptions, MigrateOptions, OutputOptions } from "../options.ts";
 
 export const maxJobs = 64;
 
@@ -32,12 +32,12 @@ export function mergingDefaults() {
 }
 
 export function runningDefaults() {
-  return { dryRun: false, indexDir: undefined, jobs: defaultJobs(), bwlimitBytes: undefined };
+  return { dryRun: false, indexDir: undefined, ...jobsDefaults(), bwlimitBytes: undefined };
 }
 
 /** One a core. */
-export function defaultJobs(): number {
-  return Math.min(maxJobs, availableParallelism());
+export function jobsDefaults(): JobsOptions {
+  return { jobs: Math.min(maxJobs, availableParallelism()), areJobsGiven: false };
 }
 
 /** The last of a repeated option wins. @throws DedupeError */

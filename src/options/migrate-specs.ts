@@ -1,13 +1,13 @@
 /** The options of `dedupe migrate`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
-import type { MigrateOptions, OutputOptions, RelinkOptions } from "../options.ts";
+import type { JobsOptions, MigrateOptions, OutputOptions, RelinkOptions } from "../options.ts";
 import { maxJobs } from "./common.ts";
 import { given, parseCount, parseRate, parseSize } from "./values.ts";
 
 /** What options of several commands are about. */
 export type SharedOptions = Omit<MigrateOptions | RelinkOptions, "command">;
 
-type RunningOptions = Pick<SharedOptions, "dryRun" | "jobs" | "bwlimitBytes" | "indexDir">;
+type RunningOptions = Pick<SharedOptions, "dryRun" | "jobs" | "areJobsGiven" | "bwlimitBytes" | "indexDir">;
 
 export type OptionSpec<Options = MigrateOptions> = {
   /** As commander reads and help prints it. */
@@ -154,6 +154,16 @@ const copying: OptionSpec[] = [
   },
 ];
 
+export const jobs: OptionSpec<JobsOptions> & { group: "Running:" } = {
+  flags: "-j, --jobs <n>",
+  help: "worker threads, 1 to 64 (default: one a core)",
+  group: "Running:",
+  apply: (options, value) => {
+    options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs });
+    options.areJobsGiven = true;
+  },
+};
+
 export const running: OptionSpec<RunningOptions>[] = [
   {
     flags: "-n, --dry-run",
@@ -161,12 +171,7 @@ export const running: OptionSpec<RunningOptions>[] = [
     group: "Running:",
     apply: (options) => (options.dryRun = true),
   },
-  {
-    flags: "-j, --jobs <n>",
-    help: "worker threads, 1 to 64 (default: one a core)",
-    group: "Running:",
-    apply: (options, value) => (options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs })),
-  },
+  jobs,
   {
     flags: "--bwlimit <rate>",
     help: "read no faster than this, in KiB a second or with a suffix such as 1.5M; 0 is no limit",

@@ -21,7 +21,6 @@ export function migrateOptions(
 ): MigrateOptions {
   const options = defaults(source, target);
   applyTyped(options, typed, migrateOptionSpecs);
-  options.areJobsGiven = typed.some(({ name }) => name === "jobs");
   checkTogether(options);
   return options;
 }
@@ -39,7 +38,6 @@ function defaults(source: string, target: string): MigrateOptions {
     maxDelete: undefined,
     checksum: false,
     removeSourceFiles: false,
-    areJobsGiven: false,
     xattrs: true,
     strict: false,
   };

@@ -4,14 +4,13 @@ import type { StatsOptions } from "../options.ts";
 import {
   applyTyped,
   checkOutput,
-  defaultJobs,
+  jobsDefaults,
   longName,
-  maxJobs,
   outputDefaults,
   type TypedOption,
 } from "./common.ts";
-import { output, type OptionSpec } from "./migrate-specs.ts";
-import { given, parseCount } from "./values.ts";
+import { jobs, output, type OptionSpec } from "./migrate-specs.ts";
+import { given } from "./values.ts";
 
 const own: OptionSpec<StatsOptions>[] = [
   {
@@ -26,12 +25,7 @@ const own: OptionSpec<StatsOptions>[] = [
     group: "Selection:",
     apply: ({ ifDeleted }, value) => ifDeleted.push(given(value, "--if-deleted")),
   },
-  {
-    flags: "-j, --jobs <n>",
-    help: "worker threads, 1 to 64 (default: one a core)",
-    group: "Running:",
-    apply: (options, value) => (options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs })),
-  },
+  jobs,
   {
     flags: "--index <dir>",
     help: "where the index lives (default: .dedupe/index on the target)",
@@ -69,7 +63,7 @@ function defaults(target: string): StatsOptions {
     snapshotsGlob: undefined,
     ifDeleted: [],
     indexDir: undefined,
-    jobs: defaultJobs(),
+    ...jobsDefaults(),
     ...outputDefaults,
   };
 }

@@ -1,9 +1,9 @@
 /** The options of `dedupe verify`: one table for the parser and the help. */
 import { usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
-import { maxJobs } from "./common.ts";
+import { jobs } from "./migrate-specs.ts";
 import { rsnapshotConfSpec } from "./rsnapshot.ts";
-import { given, parseCount, parseRate } from "./values.ts";
+import { given, parseRate } from "./values.ts";
 
 export type VerifyOptionSpec = {
   /** As commander reads and help prints it. */
@@ -97,12 +97,7 @@ const comparing: VerifyOptionSpec[] = [
 ];
 
 const running: VerifyOptionSpec[] = [
-  {
-    flags: "-j, --jobs <n>",
-    help: "worker threads, 1 to 64 (default: one a core)",
-    group: "Running:",
-    apply: (options, value) => (options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs })),
-  },
+  jobs,
   {
     flags: "--bwlimit <rate>",
     help: "read no faster than this, in KiB a second or with a suffix such as 1.5M; 0 is no limit",

@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import { DedupeError, usageError } from "../errors.ts";
 import type { VerifyOptions } from "../options.ts";
-import { applyTyped, checkOutput, defaultJobs, outputDefaults, type TypedOption } from "./common.ts";
+import { applyTyped, checkOutput, jobsDefaults, outputDefaults, type TypedOption } from "./common.ts";
 import { checkTarget } from "./rsnapshot.ts";
 import { verifyOptionSpecs } from "./verify-specs.ts";
 
@@ -34,7 +34,7 @@ function defaults(target: string | undefined): VerifyOptions {
     certificateCheck: undefined,
     filters: [],
     oneFileSystem: false,
-    jobs: defaultJobs(),
+    ...jobsDefaults(),
     bwlimitBytes: undefined,
     ...outputDefaults,
   };

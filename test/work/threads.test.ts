@@ -3,7 +3,7 @@ import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { dedupeScript } from "../support/dedupe.ts";
+import { dedupe, dedupeScript } from "../support/dedupe.ts";
 import { migrate } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { target, useFolders, work } from "../support/folders.ts";
@@ -56,6 +56,42 @@ describe.skipIf(!requireFilesystem("ext4"))("threads of a migrate", () => {
       expect(await threadsOf(source, [])).toBe(alone);
       writeFileSync(join(mount, "beside"), Buffer.alloc(65 * 2 ** 20, "x"));
       expect(await threadsOf(source, [])).toBe(alone - 1 + cores);
+    });
+  });
+});
+
+/** As its first event says. */
+function jobsOf(...args: string[]): unknown {
+  const { code, out, err } = dedupe([...args, "--json"]);
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  return (JSON.parse(out.slice(0, out.indexOf("\n"))) as { jobs?: unknown }).jobs;
+}
+
+describe.skipIf(!requireFilesystem("ext4"))("threads of the other commands", () => {
+  it("are one where what is read holds little, as many as were asked for, and else one a core", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 256 * 2 ** 20 }, (mount) => {
+      const root = join(mount, "root");
+      makeTree(root, { "daily.0/a": file("a"), "daily.1/a": file("a") });
+      const source = join(mount, "source");
+      expect(spawnSync("cp", ["-a", root, source]).status).toBe(0);
+      const commands = [
+        ["relink", root],
+        ["compact", root],
+        ["stats", root],
+        ["verify", root],
+        ["verify", root, "--against", source],
+      ];
+      for (const command of commands) {
+        expect({ command, jobs: jobsOf(...command) }).toEqual({ command, jobs: 1 });
+        expect({ command, jobs: jobsOf(...command, "-j3") }).toEqual({ command, jobs: 3 });
+      }
+      for (let number = 0; number < 1001; number++) writeFileSync(join(mount, `beside-${number}`), "");
+      for (const command of commands) {
+        expect({ command, jobs: jobsOf(...command) }).toEqual({
+          command,
+          jobs: Math.min(64, availableParallelism()),
+        });
+      }
     });
   });
 });
