@@ -230,7 +230,7 @@ describe.skipIf(!requireRsnapshot())("on real rsnapshot roots", () => {
 
 describe.skipIf(!root)("at the edges", () => {
   it("foresees what becomes of a hostile tree", () => {
-    const hostile = makeHostileTree(source, { entries: 500 });
+    const hostile = makeHostileTree(source, { entries: isLong ? 500 : 50 });
     try {
       const { done } = expectForeseen([source, target]);
       expect(done.summary.failures).toBe(0);
@@ -247,13 +247,14 @@ describe.skipIf(!root)("at the edges", () => {
       const from = join(mount, "source");
       mkdirSync(join(from, "daily.0"), { recursive: true });
       writeFileSync(join(from, "daily.0/0"), "linked\n");
-      for (let each = 1; each < 140_000; each++) {
+      const [names, siblings] = isLong ? [140_000, 2] : [70_000, 1];
+      for (let each = 1; each < names; each++) {
         const [snapshot, name] = [`daily.${Math.floor(each / 10_000)}`, String(each % 10_000)];
         if (name === "0") mkdirSync(join(from, snapshot));
         linkSync(join(from, "daily.0/0"), join(from, snapshot, name));
       }
       const { foreseen } = expectForeseen([from, target]);
-      expect(foreseen.summary).toMatchObject({ siblings: 2, createdInodes: 3, linkLimit: 65_000 });
+      expect(foreseen.summary).toMatchObject({ siblings, createdInodes: siblings + 1, linkLimit: 65_000 });
       expectForeseen([from, target]);
     });
   });
