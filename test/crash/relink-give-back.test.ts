@@ -1,0 +1,50 @@
+import { execFileSync } from "node:child_process";
+import { lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { leftovers, relink } from "../support/faulty-run.ts";
+import type { FaultRule } from "../support/faults/plan.ts";
+import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { relinkWell } from "../support/relink.ts";
+
+const MIB = 2 ** 20;
+
+const shell = (cwd: string, commands: string): void => {
+  execFileSync("sh", ["-ec", commands], { cwd });
+};
+
+/** Something happens just before an exchange, and the run dies just after it. */
+const killAround = (path: string, at: number, command: string): FaultRule[] =>
+  (["before", "after"] as const).map((when) => ({
+    ...{ calls: ["renameat2"], path, at },
+    action: when === "before" ? { type: "run", when, command } : { type: "kill", when },
+  }));
+
+describe.skipIf(!requireFilesystem("ext4"))(
+  "a relink that is killed between an exchange and the look",
+  () => {
+    it.each([
+      ["an inode that has another name, which was replaced before", "printf NEW >> daily.1/b", "oldNEW"],
+      ["a file that was put there just before", "printf newer > new; mv new daily.1/b", "newer"],
+    ])("gives its own name back to %s", async (_, command, content) => {
+      await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, async (mount) => {
+        const root = join(mount, "root");
+        mkdirSync(root);
+        shell(
+          root,
+          `mkdir daily.0 daily.1; printf old > daily.0/s; printf old > daily.1/a; ln daily.1/a daily.1/b
+         ln daily.0/s daily.0/t; ln daily.0/s daily.0/u; touch -d @1600000000 daily.0/s daily.1/a`,
+        );
+        const rules = killAround("daily.1", 2, `cd ${root} && ${command}`);
+        const killed = await relink(root, { args: ["-j", "1"], plan: { rules } });
+        expect(killed.code).toBeNull();
+        expect(leftovers(root)).toHaveLength(1);
+        relinkWell(root);
+        const read = (name: string): string => readFileSync(join(root, name), "utf8");
+        expect(["daily.1/a", "daily.1/b", "daily.0/s"].map(read)).toEqual(["old", content, "old"]);
+        expect(lstatSync(join(root, "daily.1/a")).ino).toBe(lstatSync(join(root, "daily.0/s")).ino);
+        expect(leftovers(root)).toEqual([]);
+      });
+    });
+  },
+);
