@@ -13,7 +13,7 @@ import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideNames } from "../relink/direct.ts";
+import { dropBesideNames } from "../relink/beside.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { ROOM } from "../relink/relinking.ts";
@@ -52,14 +52,31 @@ export async function openRelinkRoot(
   const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
   try {
     if (options.dryRun) return lookAtRoot(kernel, root, options);
-    dropBesideNames(kernel, root.fd);
-    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return openCramped(kernel, root, options);
+    const kept = settleBeside(kernel, root);
+    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return withNotices(openCramped(kernel, root, options), kept);
     makeRoomForStore(kernel, root, before);
-    return await openForWork(kernel, root, options);
+    return withNotices(await openForWork(kernel, root, options), kept);
   } catch (error) {
     throw targetRefusal(error, root.path);
   } finally {
     if (!options.dryRun) putTimeBack(kernel, root, before);
+  }
+}
+
+function withNotices(opened: OpenedRoot, more: readonly Notice[]): OpenedRoot {
+  return { ...opened, notices: [...opened.notices, ...more] };
+}
+
+/** What a run left that was killed on a full disk. @throws DedupeError where another run is at it; SysError */
+export function settleBeside(kernel: Kernel, root: Root): Notice[] {
+  const lock = lockRoot(kernel, root);
+  try {
+    return dropBesideNames(kernel, root.fd).map((name): Notice => {
+      const message = `${root.path}/${name.toString("latin1")} was taken out of its place by a run that was killed, and what belongs there cannot be told; it was kept`;
+      return { level: "warning", code: "LEFTOVER", message };
+    });
+  } finally {
+    kernel.sys.close(lock);
   }
 }
 

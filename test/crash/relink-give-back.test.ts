@@ -1,9 +1,10 @@
 import { execFileSync } from "node:child_process";
-import { lstatSync, mkdirSync, readFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { leftovers, relink } from "../support/faulty-run.ts";
 import type { FaultRule } from "../support/faults/plan.ts";
+import { fill } from "../support/fill.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { relinkWell } from "../support/relink.ts";
 
@@ -44,6 +45,38 @@ describe.skipIf(!requireFilesystem("ext4"))(
         expect(["daily.1/a", "daily.1/b", "daily.0/s"].map(read)).toEqual(["old", content, "old"]);
         expect(lstatSync(join(root, "daily.1/a")).ino).toBe(lstatSync(join(root, "daily.0/s")).ino);
         expect(leftovers(root)).toEqual([]);
+      });
+    });
+  },
+);
+
+describe.skipIf(!requireFilesystem("ext4"))(
+  "a relink of a full disk that is killed between an exchange and the look",
+  () => {
+    it.each([
+      ["an inode that has another name", "printf NEW >> daily.1/deep/b", "oldNEW"],
+      ["a file that was put there just before", "mv daily.1/new daily.1/deep/b", "newer"],
+      ["the only name that is left", "rm -f daily.1/a; printf NEW >> daily.1/deep/b", "oldNEW"],
+    ])("gives its own name back to %s", async (_, command, content) => {
+      await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, async (mount) => {
+        const root = join(mount, "root");
+        mkdirSync(root);
+        writeFileSync(join(root, "large"), Buffer.alloc(8 * MIB, "large"));
+        shell(
+          root,
+          `mkdir -p daily.0/deep daily.1/deep; cp -a large daily.0; mv large daily.1; printf newer > daily.1/new
+         cd daily.0/deep; printf old > s; for name in t u v w; do ln s $name; done
+         cd ../../daily.1; printf old > a; ln a deep/b; touch -d @1600000000 a ../daily.0/deep/s`,
+        );
+        fill(join(mount, "ballast"));
+        const rules = killAround("daily.1/deep", 1, `cd ${root} && ${command}`);
+        expect((await relink(root, { args: ["-j", "1"], plan: { rules } })).code).toBeNull();
+        const beside = (): string[] => readdirSync(root).filter((name) => name.startsWith(".dedupe-relink"));
+        expect(beside()).toHaveLength(1);
+        expect(relinkWell(root).events.filter(({ code }) => code === "LEFTOVER")).toEqual([]);
+        const read = (name: string): string => readFileSync(join(root, name), "utf8");
+        expect(["daily.1/deep/b", "daily.0/deep/s"].map(read)).toEqual([content, "old"]);
+        expect(beside()).toEqual([]);
       });
     });
   },
