@@ -15,7 +15,8 @@ import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetRefusal, targetWarnings, type Root } from "./preflight.ts";
-import { openRelinkRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { startTimeLimit } from "./time-limit.ts";
 import { codeOf, errorOf, outcomeOf, type RelinkEnding } from "./relink-summary.ts";
 
 /**
@@ -91,7 +92,9 @@ async function openUndo(parts: Parts): Promise<Undo> {
   });
   if (store !== undefined) await pool.tellAll({ type: "store", store: store.shared });
   const sortFds = [openScratch(kernel, stockFd, "undo.0"), openScratch(kernel, stockFd, "undo.1")] as const;
-  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds });
+  const { units } = planRoot(kernel, root, { options, filter: undefined });
+  const tops = units.map(({ path }) => path);
+  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds, tops });
   const { compared } = options;
   const undoing = new Undoing({
     ...{ kernel, pool, files, rootFd: root.fd, device: rules.device, compared, linkLimit },
@@ -117,12 +120,14 @@ async function undo(parts: Parts): Promise<RelinkEnding> {
   };
   context.stop.addEventListener("abort", onStop);
   if (context.stop.aborted) onStop();
-  const limit = options.timeLimitMs === undefined ? undefined : setTimeout(onStop, options.timeLimitMs);
+  const limit = startTimeLimit(options, pool.control);
   try {
     const isWhole = await undoing.run();
     await store?.seal();
     await store?.sync();
-    if (store !== undefined && isWhole && counters.failures === 0) forgetUndoLog(kernel, logFd);
+    // What was not found may only have been moved: nothing else knows what it had.
+    const isAll = isWhole && counters.failures === 0 && plan.otherNames === 0;
+    if (store !== undefined && isAll) forgetUndoLog(kernel, logFd);
     return isWhole ? { type: "finished" } : { type: "stopped", reason: context.stop.reason };
   } catch (error) {
     return { type: "failed", error: error as Error };
