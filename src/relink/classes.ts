@@ -72,7 +72,7 @@ export function gatherInodes(
     counts.inodes++;
     counts.bytes += numberAt(inode, BLOCKS_HIGH) * BLOCK_BYTES;
     inode[MOST_IN_UNIT] = Math.max(...units.values());
-    // A mount shows the same names a second time: they look like links, and are one.
+    // A mount shows the same names a second time, as does a rename meanwhile: they look like links, and are one.
     if ((inode[NAMES_COUNT] as number) > (inode[NLINK] as number)) counts.twiceInodes++;
     else if (out.isWanted(numberAt(inode, SIZE_HIGH))) out.inodes.next().set(inode);
     units.clear();
@@ -85,6 +85,8 @@ export function gatherInodes(
       putNumber(inode, NAMES_AT_HIGH, out.places.count);
       inode[BEST_UNIT] = NO_UNIT;
     }
+    // Names that are made while the stock is taken are links, too.
+    inode[NLINK] = Math.max(inode[NLINK] as number, name[NLINK] as number);
     const unit = name[NAME_UNIT] as number;
     inode[NAMES_COUNT] = (inode[NAMES_COUNT] as number) + 1;
     inode[BEST_UNIT] = Math.min(inode[BEST_UNIT] as number, unit);

@@ -78,7 +78,9 @@ function siblingsText({ siblings, linkLimit }: RelinkSummary): string {
 
 function leftText({ twiceInodes, foreignDirectories }: RelinkSummary): string {
   const parts = [
-    twiceInodes > 0 ? `${formatQuantity(twiceInodes, "inode")} reached twice through a mount` : "",
+    twiceInodes > 0
+      ? `${formatQuantity(twiceInodes, "inode")} reached twice, through a mount or a name that was moved meanwhile`
+      : "",
     foreignDirectories > 0
       ? `${formatQuantity(foreignDirectories, "directory", "directories")} of other filesystems or mounts`
       : "",

@@ -14,6 +14,28 @@ const shell = (cwd: string, commands: string): void => {
   execFileSync("sh", ["-ec", commands], { cwd });
 };
 
+describe.skipIf(!requireFilesystem("ext4"))("a relink", () => {
+  it("takes names that are made while it takes stock for links, and leaves what fsck found alone", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, async (mount) => {
+      const root = join(mount, "root");
+      mkdirSync(root);
+      shell(
+        root,
+        `mkdir -p daily.0 daily.1/deep lost+found; printf old > daily.0/a
+         cp daily.0/a daily.1/deep/a; cp daily.0/a lost+found/a
+         touch -d @1600000000 daily.0/a daily.1/deep/a lost+found/a; touch -d @1600000000 daily.1`,
+      );
+      const command = `ln ${root}/daily.0/a ${root}/daily.1/deep/b`;
+      const rules: FaultRule[] = [
+        { calls: ["getdents64"], path: "daily.1/deep", action: { type: "run", when: "before", command } },
+      ];
+      const { summary } = await relink(root, { args: ["-j", "1"], plan: { rules } });
+      expect(summary).toMatchObject({ twiceInodes: 0, inodes: 2, linkedNames: 1 });
+      expect(lstatSync(join(root, "lost+found/a")).nlink).toBe(1);
+    });
+  });
+});
+
 /** Something happens just before an exchange, and the run dies just after it. */
 const killAround = (path: string, at: number, command: string): FaultRule[] =>
   (["before", "after"] as const).map((when) => ({
