@@ -12,6 +12,7 @@ import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 import type { BatchStore } from "./messages.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { Replacer } from "./replace.ts";
+import { refuseOthers } from "./stable-content.ts";
 import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf } from "./variant.ts";
 
@@ -61,6 +62,7 @@ export class BatchWorker {
         const { sys, scratch, stat, directories } = this.#thread;
         const fd = directories.open(row[DIRECTORY_ROW.id] as number);
         onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+        refuseOthers(sys.geteuid(), stat.uid);
         row[DIRECTORY_ROW.inoHigh] = stat.inoHigh;
         row[DIRECTORY_ROW.inoLow] = stat.inoLow;
         stat.copyWords(STATX_MTIME, row, DIRECTORY_ROW.mtime);

@@ -13,7 +13,7 @@ import type { Place } from "./batch.ts";
 import { BESIDE_NAME, besideName } from "./beside.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
-import { busy, changed } from "./stable-content.ts";
+import { busy, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
 import { NLINK } from "./layout.ts";
 import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
@@ -167,6 +167,7 @@ export class DirectRelinker {
     const { kernel, directories, compared, replaced, rootFd } = this.#parts;
     const dirFd = directories.open(place.directory);
     if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return false;
+    refuseOthers(kernel.sys.geteuid(), statDescriptor(kernel, dirFd, this.#stat).uid);
     const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
     const hasXattrs = (fd: number): boolean =>
       sameXattrs(
