@@ -99,7 +99,10 @@ export class Relinking {
 
   /** What the stock calls for. As `run`. */
   async heal(): Promise<boolean> {
-    if (this.#candidates === 0 && this.#openStore === undefined) return true;
+    if (this.#candidates === 0 && this.#openStore === undefined) {
+      this.gains = this.#gains.sum();
+      return true;
+    }
     this.#parts.phase("read", this.#candidates);
     if (!(await this.#read())) return false;
     return this.#act(await this.#form());
