@@ -118,6 +118,9 @@ function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
       watch.phase = phase;
       watch.total = total;
     },
+    nameDone: (path: Buffer): void => {
+      if (options.verbose) context.reporter.emit({ type: "entry", path, action: "linked" });
+    },
     batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer): void => {
       if (options.verbose) tellNames(context, batch, pathOf);
     },

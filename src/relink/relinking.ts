@@ -202,8 +202,8 @@ export class Relinking {
           ),
         );
       },
-      formed: (survivor) => {
-        this.#gains.addClass(survivor);
+      formed: (survivor, isObject) => {
+        this.#gains.addClass(survivor, isObject);
       },
       isPathBefore: (a, b) => pathOf(a).compare(pathOf(b)) < 0,
     };
@@ -289,7 +289,8 @@ export class Relinking {
       places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
       objectsOf: (ref) => this.#objectsOf(ref),
       linkedNames: this.#linkedNames,
-      replaced: ({ unit }) => {
+      replaced: ({ unit, directory, name }) => {
+        this.#parts.nameDone?.(joined(this.#directories.pathOf(directory), name));
         counters.linkedNames++;
         perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
       },
