@@ -1,8 +1,7 @@
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
 import { zeroUndoCounters, type UndoCounters, type UndoSummary } from "../report/events.ts";
-import { isSysError } from "../sys/errors.ts";
-import { openDirectory, type Kernel } from "../sys/files.ts";
+import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { forgetUndoLog } from "../relink/undo-log.ts";
 import { UndoPlan } from "../relink/undo-plan.ts";
@@ -10,13 +9,13 @@ import { Undoing } from "../relink/undoing.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { openScratch } from "../relink/record-file.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
-import { STORE_NAME, existingPolicy } from "../../store/store.ts";
 import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, targetRefusal, targetWarnings, type Root } from "./preflight.ts";
+import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
 import { startTimeLimit } from "./time-limit.ts";
+import { withPolicy } from "./relink-policy.ts";
 import { codeOf, errorOf, outcomeOf, type RelinkEnding } from "./relink-summary.ts";
 
 /**
@@ -51,27 +50,6 @@ type Parts = {
   context: CommandContext;
   counters: UndoCounters;
 };
-
-/** The store's own policy, whatever it is: what was ignored does not matter any more. */
-function withPolicy(kernel: Kernel, root: Root, options: RelinkOptions): RelinkOptions {
-  let storeFd: number;
-  try {
-    storeFd = openDirectory(kernel, root.fd, STORE_NAME);
-  } catch (cause) {
-    if (!isSysError(cause, "ENOENT")) throw targetRefusal(cause, root.path);
-    throw new DedupeError("NO_STORE", `${root.path} has no store, and so no log of what was discarded`, {
-      hint: "Name the root that was given to dedupe relink.",
-      cause,
-    });
-  }
-  try {
-    return { ...options, ...existingPolicy(kernel, storeFd) };
-  } catch (error) {
-    throw targetRefusal(error, root.path);
-  } finally {
-    kernel.sys.close(storeFd);
-  }
-}
 
 type Undo = { undoing: Undoing; pool: RelinkPool; plan: UndoPlan; close: () => Promise<void> };
 

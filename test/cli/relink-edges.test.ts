@@ -136,6 +136,20 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     });
   });
 
+  it("leaves no store where it was refused, and needs no folder for the index in a dry run", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      makeTree(root, { "daily.0/a": file("same") });
+      expect(dedupe(["relink", "--index", "/dev/null/index", root]).code).toBeGreaterThan(0);
+      expect(readdirSync(root)).toEqual(["daily.0"]);
+      expect(dedupe(["relink", "-n", "--index", join(mount, "missing"), root])).toMatchObject({ code: 0 });
+      const target = join(mount, "target");
+      mkdirSync(target);
+      expect(dedupe(["migrate", "-q", "--merge", "none", root, target])).toMatchObject({ code: 0 });
+      expect(dedupe(["relink", target]).err).toMatch(/made by migrate --merge none.*\n.*remove \.dedupe/);
+    });
+  });
+
   it("says nothing of the time of a directory in which it could change nothing", async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
       const root = join(mount, "root");
