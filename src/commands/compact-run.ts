@@ -20,7 +20,8 @@ import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { freeBytesOf, planRoot, rulesOf } from "./relink-root.ts";
-import { startTimeLimit, tellNames } from "./relink-run.ts";
+import { tellNames } from "./relink-run.ts";
+import { startTimeLimit } from "./time-limit.ts";
 
 const PROGRESS_MS = 200;
 

@@ -6,7 +6,6 @@ import { readOnlySys } from "../sys/read-only.ts";
 import { Stat } from "../sys/stat.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideNames } from "../relink/direct.ts";
 import {
   StoreView,
   ensureIndex,
@@ -19,7 +18,7 @@ import {
 } from "../../store/store.ts";
 import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
-import { aboutExchange, putTimeBack, stockFolder } from "./relink-root.ts";
+import { aboutExchange, putTimeBack, settleBeside, stockFolder } from "./relink-root.ts";
 
 type Directories = {
   objectsFd: number;
@@ -73,13 +72,15 @@ export async function openForCare(
   try {
     const { directories, shared } = store;
     const exchange = aboutExchange(kernel, directories.tmpFd, target);
-    dropBesideNames(kernel, target.fd);
+    const kept = settleBeside(kernel, target);
     putTimeBack(kernel, target, before);
     return {
       ...{ policy, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),
       // A finding says it better.
-      notices: notices.filter(({ code }) => code !== "LEFTOVER").concat(aboutIndex(store, target), exchange),
+      notices: notices
+        .filter(({ code }) => code !== "LEFTOVER")
+        .concat(kept, aboutIndex(store, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {

@@ -22,13 +22,15 @@ export async function openTarget(
   target: Root,
   options: Pick<MigrateOptions, "compared" | "merge" | "indexDir"> & {
     mayBeFull?: boolean;
+    /** An empty directory for it was made just now. */
+    isMade?: boolean;
     movesIndex?: boolean;
     /** Its root gets the metadata of another directory. */
     getsMetadata?: boolean;
   },
 ): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
   if (options.mayBeFull !== true) checkSpace(kernel, target);
-  const isNew = !hasStore(kernel, target.fd);
+  const isNew = options.isMade === true || !hasStore(kernel, target.fd);
   let opening: OpeningStore | undefined;
   try {
     opening = Store.open(kernel, target.fd);

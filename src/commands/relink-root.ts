@@ -2,7 +2,7 @@ import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
 import { AT_SYMLINK_NOFOLLOW, LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
-import { check } from "../sys/errors.ts";
+import { check, isSysError } from "../sys/errors.ts";
 import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
@@ -10,15 +10,16 @@ import { freeSpace, hasRoom, identifyFilesystem, type Room } from "../tree/ident
 import { readMounts } from "../tree/mounts.ts";
 import { pathOfDescriptor } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
-import { makeTemporary } from "../tree/temporary.ts";
+import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideNames } from "../relink/direct.ts";
+import { dropBesideNames } from "../relink/beside.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { ROOM } from "../relink/relinking.ts";
 import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
+import { refuseUnmerged } from "./relink-policy.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
@@ -51,11 +52,12 @@ export async function openRelinkRoot(
 ): Promise<OpenedRoot> {
   const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
   try {
+    refuseUnmerged(kernel, root, options);
     if (options.dryRun) return lookAtRoot(kernel, root, options);
-    dropBesideNames(kernel, root.fd);
-    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return openCramped(kernel, root, options);
-    makeRoomForStore(kernel, root, before);
-    return await openForWork(kernel, root, options);
+    const kept = settleBeside(kernel, root);
+    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return withNotices(openCramped(kernel, root, options), kept);
+    const isMade = makeRoomForStore(kernel, root, before);
+    return withNotices(await openForWork(kernel, root, { ...options, isMade }), kept);
   } catch (error) {
     throw targetRefusal(error, root.path);
   } finally {
@@ -63,10 +65,28 @@ export async function openRelinkRoot(
   }
 }
 
+function withNotices(opened: OpenedRoot, more: readonly Notice[]): OpenedRoot {
+  return { ...opened, notices: [...opened.notices, ...more] };
+}
+
+/** What a run left that was killed on a full disk. @throws DedupeError where another run is at it; SysError */
+export function settleBeside(kernel: Kernel, root: Root): Notice[] {
+  const lock = lockRoot(kernel, root);
+  try {
+    return dropBesideNames(kernel, root.fd).map((name): Notice => {
+      const message = `${root.path}/${name.toString("latin1")} was taken out of its place by a run that was killed, and what belongs there cannot be told; it was kept`;
+      return { level: "warning", code: "LEFTOVER", message };
+    });
+  } finally {
+    kernel.sys.close(lock);
+  }
+}
+
 /** The root is a directory of the tree as any other: its time is off for no longer than it must be. */
-function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): void {
+function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): boolean {
   const made = kernel.sys.mkdirat(root.fd, kernel.scratch.text(STORE_NAME), 0o700);
   if (made === 0) putTimeBack(kernel, root, mtimeNs);
+  return made === 0;
 }
 
 export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
@@ -76,7 +96,7 @@ export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
 
 function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: RelinkOptions): OpenedRoot {
   const view = StoreView.open(kernel, root.fd, { compared, merge });
-  const temporary = makeTemporary(kernel, indexDir ?? tmpdir());
+  const temporary = temporaryIn(kernel, indexDir);
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   return {
     store: undefined,
@@ -94,7 +114,9 @@ function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: R
   };
 }
 
-async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
+type Working = RelinkOptions & { isMade: boolean };
+
+async function openForWork(kernel: Kernel, root: Root, options: Working): Promise<OpenedRoot> {
   const index = placeOfIndex(kernel, root, options);
   const { store, traits, notices } = await openTarget(kernel, root, {
     ...options,
@@ -120,6 +142,16 @@ async function openForWork(kernel: Kernel, root: Root, options: RelinkOptions): 
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** A folder for the index that is not there yet is made when there is an index. */
+function temporaryIn(kernel: Kernel, indexDir: string | undefined): Temporary {
+  try {
+    return makeTemporary(kernel, indexDir ?? tmpdir());
+  } catch (error) {
+    if (indexDir === undefined || !isSysError(error, "ENOENT")) throw error;
+    return makeTemporary(kernel, tmpdir());
   }
 }
 
@@ -157,7 +189,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
     view = undefined;
   };
   const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
-  const temporary = makeTemporary(kernel, options.indexDir ?? tmpdir());
+  const temporary = temporaryIn(kernel, options.indexDir);
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   const opened: { store?: Store; index?: IndexPlace } = {};
   return {
@@ -165,9 +197,9 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
     openStore: async () => {
       closeView();
       const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
-      makeRoomForStore(kernel, root, before);
+      const isMade = makeRoomForStore(kernel, root, before);
       opened.index = placeOfIndex(kernel, root, options);
-      const parts = { ...options, ...opened.index, mayBeFull: true };
+      const parts = { ...options, ...opened.index, mayBeFull: true, isMade };
       const { store } = await openTarget(kernel, root, parts).finally(() => {
         putTimeBack(kernel, root, before);
       });

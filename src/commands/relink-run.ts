@@ -2,6 +2,7 @@ import type { RelinkOptions } from "../options.ts";
 import { zeroRelinkCounters, type Event, type RelinkCounters, type RelinkPhase } from "../report/events.ts";
 import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
+import { isAtOrBelow } from "../tree/path.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../relink/batch-memory.ts";
 import type { RelinkRules } from "../relink/messages.ts";
@@ -14,9 +15,11 @@ import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
+import { startTimeLimit } from "./time-limit.ts";
 import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
 
 const PROGRESS_MS = 200;
+const LOST_AND_FOUND = Buffer.from("lost+found");
 
 /** Everything a relink has open. */
 export type RelinkRun = {
@@ -45,8 +48,13 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
   const opened = await openRelinkRoot(kernel, root, options);
   for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
   const rules = rulesOf(kernel, root, { options, filter });
-  const plan = planRoot(kernel, root, { options, filter });
+  const plan = withoutLostAndFound(planRoot(kernel, root, { options, filter }));
   return startRelink({ kernel, sysModule, options, context, root, opened, rules, plan });
+}
+
+/** What fsck put there waits for a person. */
+function withoutLostAndFound(plan: UnitPlan): UnitPlan {
+  return { ...plan, units: plan.units.filter(({ path }) => !isAtOrBelow(path, LOST_AND_FOUND)) };
 }
 
 type Parts = {
@@ -110,6 +118,9 @@ function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
       watch.phase = phase;
       watch.total = total;
     },
+    nameDone: (path: Buffer): void => {
+      if (options.verbose) context.reporter.emit({ type: "entry", path, action: "linked" });
+    },
     batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer): void => {
       if (options.verbose) tellNames(context, batch, pathOf);
     },
@@ -120,17 +131,6 @@ function countersOf(counters: RelinkCounters, pool: RelinkPool, watch: Watch): R
   const { names, directories, readBytes, readInodes, foreignDirectories, failures } = pool.tally.sum();
   const counted = { names, directories, readBytes, readInodes, foreignDirectories };
   return { ...counters, ...counted, failures: failures + watch.failures };
-}
-
-/** To be cleared at the end. */
-export function startTimeLimit(
-  { timeLimitMs }: Pick<RelinkOptions, "timeLimitMs">,
-  control: Pick<RelinkPool["control"], "stop">,
-): NodeJS.Timeout | undefined {
-  if (timeLimitMs === undefined) return undefined;
-  return setTimeout(() => {
-    control.stop();
-  }, timeLimitMs);
 }
 
 export function tellNames(

@@ -46,6 +46,8 @@ export function codeOf(ending: RelinkEnding, failures: number): number {
 
 export function errorOf(error: Error): { code: string; message: string; hint: string } {
   const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
+  if ("hint" in error && typeof error.hint === "string")
+    return { code, message: error.message, hint: error.hint };
   const hint = "Mend the cause and run the same command again: every name leads to the content that it had.";
   return { code, message: error.message, hint };
 }

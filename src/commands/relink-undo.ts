@@ -1,8 +1,7 @@
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
 import { zeroUndoCounters, type UndoCounters, type UndoSummary } from "../report/events.ts";
-import { isSysError } from "../sys/errors.ts";
-import { openDirectory, type Kernel } from "../sys/files.ts";
+import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { forgetUndoLog } from "../relink/undo-log.ts";
 import { UndoPlan } from "../relink/undo-plan.ts";
@@ -10,12 +9,13 @@ import { Undoing } from "../relink/undoing.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { openScratch } from "../relink/record-file.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
-import { STORE_NAME, existingPolicy } from "../../store/store.ts";
 import type { Failure } from "../work/messages.ts";
 import type { CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, targetRefusal, targetWarnings, type Root } from "./preflight.ts";
-import { openRelinkRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { openNamed, targetWarnings, type Root } from "./preflight.ts";
+import { openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { startTimeLimit } from "./time-limit.ts";
+import { withPolicy } from "./relink-policy.ts";
 import { codeOf, errorOf, outcomeOf, type RelinkEnding } from "./relink-summary.ts";
 
 /**
@@ -51,27 +51,6 @@ type Parts = {
   counters: UndoCounters;
 };
 
-/** The store's own policy, whatever it is: what was ignored does not matter any more. */
-function withPolicy(kernel: Kernel, root: Root, options: RelinkOptions): RelinkOptions {
-  let storeFd: number;
-  try {
-    storeFd = openDirectory(kernel, root.fd, STORE_NAME);
-  } catch (cause) {
-    if (!isSysError(cause, "ENOENT")) throw targetRefusal(cause, root.path);
-    throw new DedupeError("NO_STORE", `${root.path} has no store, and so no log of what was discarded`, {
-      hint: "Name the root that was given to dedupe relink.",
-      cause,
-    });
-  }
-  try {
-    return { ...options, ...existingPolicy(kernel, storeFd) };
-  } catch (error) {
-    throw targetRefusal(error, root.path);
-  } finally {
-    kernel.sys.close(storeFd);
-  }
-}
-
 type Undo = { undoing: Undoing; pool: RelinkPool; plan: UndoPlan; close: () => Promise<void> };
 
 async function openUndo(parts: Parts): Promise<Undo> {
@@ -91,7 +70,9 @@ async function openUndo(parts: Parts): Promise<Undo> {
   });
   if (store !== undefined) await pool.tellAll({ type: "store", store: store.shared });
   const sortFds = [openScratch(kernel, stockFd, "undo.0"), openScratch(kernel, stockFd, "undo.1")] as const;
-  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds });
+  const { units } = planRoot(kernel, root, { options, filter: undefined });
+  const tops = units.map(({ path }) => path);
+  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds, tops });
   const { compared } = options;
   const undoing = new Undoing({
     ...{ kernel, pool, files, rootFd: root.fd, device: rules.device, compared, linkLimit },
@@ -117,12 +98,14 @@ async function undo(parts: Parts): Promise<RelinkEnding> {
   };
   context.stop.addEventListener("abort", onStop);
   if (context.stop.aborted) onStop();
-  const limit = options.timeLimitMs === undefined ? undefined : setTimeout(onStop, options.timeLimitMs);
+  const limit = startTimeLimit(options, pool.control);
   try {
     const isWhole = await undoing.run();
     await store?.seal();
     await store?.sync();
-    if (store !== undefined && isWhole && counters.failures === 0) forgetUndoLog(kernel, logFd);
+    // What was not found may only have been moved: nothing else knows what it had.
+    const isAll = isWhole && counters.failures === 0 && plan.otherNames === 0;
+    if (store !== undefined && isAll) forgetUndoLog(kernel, logFd);
     return isWhole ? { type: "finished" } : { type: "stopped", reason: context.stop.reason };
   } catch (error) {
     return { type: "failed", error: error as Error };

@@ -24,13 +24,19 @@ export type LoggedDirectory = {
   names: LoggedName[];
 };
 
+/** `tag` is part of the temporary names of its batch. */
+export type BatchLog = { tag: string; directories: LoggedDirectory[] };
+
 export type PathSource = { pathOf(id: number): Buffer };
 
-/** What a batch is about to do, directory by directory. */
+/** What a batch is about to do, directory by directory; each row learns where in the log its names are. */
 export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {
+  let logged = 0;
   for (let index = 0; index < batch.directoryCount; index++) {
     const row = batch.directory(index);
     if (row[DIRECTORY_ROW.state] !== DONE) continue;
+    row[DIRECTORY_ROW.logged] = logged;
+    logged += row[DIRECTORY_ROW.nameCount] as number;
     const first = row[DIRECTORY_ROW.firstName] as number;
     yield {
       path: directories.pathOf(row[DIRECTORY_ROW.id] as number),
@@ -74,20 +80,28 @@ function encode(directories: Iterable<LoggedDirectory>): Buffer {
   return out.whole;
 }
 
-/** What a killed run leaves to the next one; durable with the batch's syncfs. @throws SysError */
+/** Tells this log from every other one. */
+const tagOf = (digest: Buffer): string => digest.toString("hex", 0, 8);
+
+/**
+ * What a killed run leaves to the next one; durable with the batch's syncfs.
+ * @returns its tag. @throws SysError
+ */
 export function writeBatchLog(
   { sys, scratch }: Kernel,
   logFd: number,
   directories: Iterable<LoggedDirectory>,
-): void {
+): string {
   const body = encode(directories);
+  const digest = blake3(body);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
   try {
-    writeAll(sys, fd, Buffer.concat([MAGIC, blake3(body), body]));
+    writeAll(sys, fd, Buffer.concat([MAGIC, digest, body]));
   } finally {
     sys.close(fd);
   }
+  return tagOf(digest);
 }
 
 export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
@@ -96,14 +110,15 @@ export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
 }
 
 /** What the log of a killed run says. One that is torn was not durable yet, so that nothing was changed after it. */
-export function readBatchLog(kernel: Kernel, logFd: number): LoggedDirectory[] {
+export function readBatchLog(kernel: Kernel, logFd: number): BatchLog {
+  const none = { tag: "", directories: [] };
   const content = readFile(kernel, logFd, LOG_NAME);
   const start = MAGIC.length + DIGEST_BYTES;
-  if (content === undefined || content.length < start) return [];
-  const body = content.subarray(start);
-  if (!content.subarray(0, MAGIC.length).equals(MAGIC)) return [];
-  if (!blake3(body).equals(content.subarray(MAGIC.length, start))) return [];
-  return decode(body);
+  if (content === undefined || content.length < start) return none;
+  const [body, digest] = [content.subarray(start), content.subarray(MAGIC.length, start)];
+  if (!content.subarray(0, MAGIC.length).equals(MAGIC)) return none;
+  if (!blake3(body).equals(digest)) return none;
+  return { tag: tagOf(digest), directories: decode(body) };
 }
 
 function decode(body: Buffer): LoggedDirectory[] {

@@ -32,7 +32,9 @@ export const DIRECTORY_ROW = {
   /** Of its listing. */
   print: 8,
   state: 10,
-  words: 11,
+  /** Position of its first name in the log. */
+  logged: 11,
+  words: 12,
 } as const;
 export const VICTIM_ROW = {
   state: 0,

@@ -100,14 +100,18 @@ export class BatchPlanner {
     const aims = this.#knownAims(sample, first, count);
     const isKnown = aims.length > 0;
     if (!isKnown) {
-      const inode = members.at(first + survivor).slice();
-      aims.push(this.#aim(inode, 0));
+      const inode = this.#linkable(first, count, survivor);
+      if (inode !== undefined) aims.push(this.#aim(inode, 0));
     }
     const room = this.#room(first, count);
-    if (!isKnown || count > aims.length) this.#use(aims[0] as Aim, words);
+    if (aims[0] !== undefined && (!isKnown || count > aims.length)) this.#use(aims[0], words);
     for (let index = first; index < first + count; index++) {
       const member = members.at(index).slice();
       if (aims.some(({ inode, place }) => place !== undefined && isSameInode(inode, member))) continue;
+      if (this.#isAtLimit(member)) {
+        if (count > 1) this.#siblings++;
+        continue;
+      }
       const aim = aims.find(({ links }) => room === 0 || links + (member[NAMES_COUNT] as number) <= room);
       if (aim === undefined) {
         const opened = this.#aim(member, aims.length);
@@ -120,6 +124,22 @@ export class BatchPlanner {
       this.#draft.addVictim(member, this.#names.of(member), this.#use(aim, words));
       if (this.#isFull()) yield this.#take();
     }
+  }
+
+  /** The member that is to survive, or the first that the store can still name. */
+  #linkable(first: number, count: number, survivor: number): Uint32Array | undefined {
+    const { members } = this.#parts;
+    for (const at of [survivor, ...Array(count).keys()]) {
+      const member = members.at(first + at).slice();
+      if (!this.#isAtLimit(member)) return member;
+    }
+    return undefined;
+  }
+
+  /** It cannot have another name, not even the store's. */
+  #isAtLimit(member: Uint32Array): boolean {
+    const { linkLimit } = this.#parts;
+    return linkLimit > 0 && (member[NLINK] as number) >= linkLimit;
   }
 
   #aim(inode: Uint32Array, sibling: number): Aim {

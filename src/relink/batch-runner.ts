@@ -41,15 +41,15 @@ export class BatchRunner {
     if (keepsDiscarded) this.#serial++;
     const undo = keepsDiscarded ? this.#serial : undefined;
     const more = { batch: memory, store: { objectsFd, tmpFd, logFd }, undo };
-    const on = (type: "prepare" | "replace"): Generator<RelinkTask> =>
-      tasksOf(batch.directoryCount, pool.jobs, (range) => ({ type, ...range, ...more }));
+    const on = (type: "prepare" | "replace", log: string): Generator<RelinkTask> =>
+      tasksOf(batch.directoryCount, pool.jobs, (range) => ({ type, ...range, ...more, log }));
     await pool.run(
       tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
     );
-    if (!(await pool.run(on("prepare")))) return false;
-    writeBatchLog(kernel, logFd, loggedOf(batch, directories));
+    if (!(await pool.run(on("prepare", "")))) return false;
+    const log = writeBatchLog(kernel, logFd, loggedOf(batch, directories));
     await store.seal();
-    const isWhole = await pool.run(on("replace"));
+    const isWhole = await pool.run(on("replace", log));
     closeBatch({ kernel, rootFd, tmpFd, logFd, objectsFd });
     return isWhole;
   }

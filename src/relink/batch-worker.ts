@@ -6,18 +6,31 @@ import { EntryFailure, fromSource, onTarget } from "../work/errors.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
 import { DiscardKeeper } from "./discards.ts";
+import { temporaryName } from "./temporary-name.ts";
 import { byName, fingerprint, hashName, type MayBe, type Print } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
 import type { BatchStore } from "./messages.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { Replacer } from "./replace.ts";
+import { refuseOthers } from "./stable-content.ts";
 import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf } from "./variant.ts";
 
 const STATX_MTIME = [29, 28, 30] as const;
 
-/** Directories of a batch. `undo`: the number under which discarded attributes are kept; undefined: none are. */
-export type BatchRange = { first: number; count: number; undo: number | undefined };
+/**
+ * Directories of a batch. `undo`: the number under which discarded attributes are kept; undefined: none are. `log`: the
+ * tag of its log, once it is written.
+ */
+export type BatchRange = { first: number; count: number; undo: number | undefined; log: string };
+
+type NameOfBatch = {
+  name: Uint32Array;
+  text: Buffer;
+  target: Uint32Array;
+  isKept: boolean;
+  tmp: Buffer;
+};
 
 /** Pass 2: takes directories of a batch down, then replaces the names in them. */
 export class BatchWorker {
@@ -32,7 +45,7 @@ export class BatchWorker {
   constructor(thread: RelinkThread, store: BatchStore) {
     this.#thread = thread;
     this.#listing = new Listing(thread.sys);
-    this.#replacer = new Replacer(thread, store.tmpFd, Buffer.from(`relink.${String(thread.worker)}`), true);
+    this.#replacer = new Replacer(thread, store.tmpFd, temporaryName(thread.worker, "", 0), true);
     this.#times = new TimesBuffer(thread.sys);
     this.#objectsFd = store.objectsFd;
     this.#keeper = new DiscardKeeper(thread, store.logFd);
@@ -49,6 +62,7 @@ export class BatchWorker {
         const { sys, scratch, stat, directories } = this.#thread;
         const fd = directories.open(row[DIRECTORY_ROW.id] as number);
         onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+        refuseOthers(sys.geteuid(), stat.uid);
         row[DIRECTORY_ROW.inoHigh] = stat.inoHigh;
         row[DIRECTORY_ROW.inoLow] = stat.inoLow;
         stat.copyWords(STATX_MTIME, row, DIRECTORY_ROW.mtime);
@@ -99,28 +113,33 @@ export class BatchWorker {
     return fingerprint(this.#thread, this.#listing, fd, byName(replaced));
   }
 
-  #eachName(batch: BatchView, row: Uint32Array, work: (name: Uint32Array, text: Buffer) => void): void {
+  #eachName(
+    batch: BatchView,
+    row: Uint32Array,
+    work: (name: Uint32Array, text: Buffer, at: number) => void,
+  ): void {
     const first = row[DIRECTORY_ROW.firstName] as number;
     const count = row[DIRECTORY_ROW.nameCount] as number;
     for (let index = first; index < first + count; index++) {
       const name = batch.name(index);
-      work(name, batch.textOf(name, NAME_ROW.text));
+      work(name, batch.textOf(name, NAME_ROW.text), index - first);
     }
   }
 
   /** The names of a directory, then its time. A stop comes between two directories. @throws RunFailure, Stopped */
-  replace(batch: BatchView, { first, count, undo }: BatchRange): void {
+  replace(batch: BatchView, { first, count, undo, log }: BatchRange): void {
     for (let index = first; index < first + count; index++) {
       this.#thread.checkStop();
       const row = batch.directory(index);
-      if (row[DIRECTORY_ROW.state] === DONE) this.#replaceIn(batch, row, undo !== undefined);
+      if (row[DIRECTORY_ROW.state] === DONE) this.#replaceIn(batch, row, { isKept: undo !== undefined, log });
       this.#thread.flush();
     }
   }
 
-  #replaceIn(batch: BatchView, row: Uint32Array, isKept: boolean): void {
+  #replaceIn(batch: BatchView, row: Uint32Array, { isKept, log }: { isKept: boolean; log: string }): void {
     const touched = { isSo: false };
-    this.#eachName(batch, row, (name, text) => {
+    const logged = row[DIRECTORY_ROW.logged] as number;
+    this.#eachName(batch, row, (name, text, at) => {
       const target = batch.target(name[NAME_ROW.target] as number);
       const isReady = name[NAME_ROW.state] !== FAILED && target[TARGET_ROW.state] === DONE;
       name[NAME_ROW.state] = FAILED;
@@ -129,7 +148,8 @@ export class BatchWorker {
         () => joined(this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), text),
         () => {
           touched.isSo = true;
-          name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target, isKept });
+          const tmp = temporaryName(this.#thread.worker, log, logged + at);
+          name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target, isKept, tmp });
         },
       );
     });
@@ -139,11 +159,7 @@ export class BatchWorker {
     });
   }
 
-  #replaceName(
-    batch: BatchView,
-    row: Uint32Array,
-    { name, text, target, isKept }: { name: Uint32Array; text: Buffer; target: Uint32Array; isKept: boolean },
-  ): number {
+  #replaceName(batch: BatchView, row: Uint32Array, { name, text, target, isKept, tmp }: NameOfBatch): number {
     const { directories, ref, tally } = this.#thread;
     const dirFd = directories.open(row[DIRECTORY_ROW.id] as number);
     ref.copyFrom(target, TARGET_ROW.ref);
@@ -151,7 +167,7 @@ export class BatchWorker {
     const hasXattrs = (fd: number): boolean =>
       isKept ? this.#hasMark(fd, name, target) : hasXattrsOf(this.#thread, target, fd);
     const from = { dirFd: this.#objectsFd, name: ref.format(), state: target.subarray(TARGET_ROW.inode) };
-    const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs }, from);
+    const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs, tmp }, from);
     if (done === "unchanged") return UNCHANGED;
     tally.replacedNames++;
     return DONE;

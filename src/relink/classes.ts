@@ -72,7 +72,7 @@ export function gatherInodes(
     counts.inodes++;
     counts.bytes += numberAt(inode, BLOCKS_HIGH) * BLOCK_BYTES;
     inode[MOST_IN_UNIT] = Math.max(...units.values());
-    // A mount shows the same names a second time: they look like links, and are one.
+    // A mount shows the same names a second time, as does a rename meanwhile: they look like links, and are one.
     if ((inode[NAMES_COUNT] as number) > (inode[NLINK] as number)) counts.twiceInodes++;
     else if (out.isWanted(numberAt(inode, SIZE_HIGH))) out.inodes.next().set(inode);
     units.clear();
@@ -85,6 +85,8 @@ export function gatherInodes(
       putNumber(inode, NAMES_AT_HIGH, out.places.count);
       inode[BEST_UNIT] = NO_UNIT;
     }
+    // Names that are made while the stock is taken are links, too.
+    inode[NLINK] = Math.max(inode[NLINK] as number, name[NLINK] as number);
     const unit = name[NAME_UNIT] as number;
     inode[NAMES_COUNT] = (inode[NAMES_COUNT] as number) + 1;
     inode[BEST_UNIT] = Math.min(inode[BEST_UNIT] as number, unit);
@@ -131,8 +133,8 @@ export type ClassDoor = {
   objectsOf(member: Uint32Array): ReadonlySet<string>;
   /** Whether `a` comes before `b`, which has as many names and as new a snapshot. */
   isPathBefore(a: Uint32Array, b: Uint32Array): boolean;
-  /** A class is complete; `survivor`: the member that is to stay. */
-  formed(survivor: Uint32Array): void;
+  /** A class is complete; `survivor`: the member that is to stay; `isObject`: the store has it already. */
+  formed(survivor: Uint32Array, isObject: boolean): void;
 };
 
 /**
@@ -198,7 +200,7 @@ export class ClassFormer {
     // The store has it under an inode without a name in the tree: then that one survives.
     const isOutside = this.#objects.size > 0 && !this.#isObject;
     const freed = this.#bytes - (isOutside ? 0 : freedBytes(this.#best));
-    this.#door.formed(this.#best);
+    this.#door.formed(this.#best, this.#isObject);
     const record = this.#classes.next();
     putNumber(record, CLASS_REST_HIGH, MOST_BYTES - freed);
     record[CLASS_DIGEST] = this.#best[DIGEST] as number;
@@ -217,6 +219,8 @@ export function inoKey(record: Uint32Array): string {
 }
 
 /** What goes when all names of the inode do; nothing where it has names that are not in the stock. */
-export function freedBytes(record: Uint32Array): number {
-  return record[NAMES_COUNT] === record[NLINK] ? numberAt(record, BLOCKS_HIGH) * BLOCK_BYTES : 0;
+export function freedBytes(record: Uint32Array, storeNames = 0): number {
+  return (record[NAMES_COUNT] as number) + storeNames === record[NLINK]
+    ? numberAt(record, BLOCKS_HIGH) * BLOCK_BYTES
+    : 0;
 }

@@ -1,32 +1,23 @@
-import {
-  AT_EMPTY_PATH,
-  AT_SYMLINK_NOFOLLOW,
-  F_RDLCK,
-  O_CLOEXEC,
-  O_NONBLOCK,
-  O_RDONLY,
-} from "../sys/constants.ts";
+import { AT_EMPTY_PATH, F_RDLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import type { Compared } from "../options.ts";
-import { check, errno } from "../sys/errors.ts";
-import { openDirectory, openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
+import { errno } from "../sys/errors.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
-import { Listing } from "../tree/listing.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
+import { RunFailure, entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
+import { BESIDE_NAME, besideName } from "./beside.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
-import { busy, changed } from "./stable-content.ts";
+import { busy, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "./relink-thread.ts";
-import { Replacer } from "./replace.ts";
+import { NLINK } from "./layout.ts";
+import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";
-
-/** The temporary name beside the store, where there is no room for a store: in the root itself. */
-export const BESIDE_NAME = Buffer.from(".dedupe-relink");
 
 /** What a class is to be made one by: a name in the tree, or an object of the store that has none. */
 export type Survivor = { state: Uint32Array } & (
@@ -176,6 +167,7 @@ export class DirectRelinker {
     const { kernel, directories, compared, replaced, rootFd } = this.#parts;
     const dirFd = directories.open(place.directory);
     if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return false;
+    refuseOthers(kernel.sys.geteuid(), statDescriptor(kernel, dirFd, this.#stat).uid);
     const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
     const hasXattrs = (fd: number): boolean =>
       sameXattrs(
@@ -185,11 +177,27 @@ export class DirectRelinker {
     try {
       const { survivor } = from;
       const to = { dirFd: from.dirFd, name: this.#nameOf(survivor), state: survivor.state };
-      const done = this.#replacer.replace({ dirFd, name: place.name, victim: state, hasXattrs }, to);
-      if (done === "replaced") replaced(place);
-      return done === "replaced";
+      const isDone = this.#exchange({ dirFd, name: place.name, victim: state, hasXattrs }, to);
+      if (isDone) replaced(place);
+      return isDone;
     } finally {
       for (const { fd, mtimeNs } of before) kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
+    }
+  }
+
+  /**
+   * Where the root's directory has no room for a temporary name that says what it stands for, a short one will do for
+   * an inode with one name: a killed run leaves that there, and all that was written to it. Others wait for the store.
+   */
+  #exchange(at: NameToReplace, to: LinkFrom): boolean {
+    const { ino } = statDescriptor(this.#parts.kernel, at.dirFd, this.#stat);
+    try {
+      return this.#replacer.replace({ ...at, tmp: besideName(to.state, ino, at.name) }, to) === "replaced";
+    } catch (error) {
+      const isFull = error instanceof RunFailure && (error.code === "ENOSPC" || error.code === "EDQUOT");
+      if (!isFull) throw error;
+      if (at.victim[NLINK] !== 1) return false;
+      return this.#replacer.replace({ ...at, tmp: BESIDE_NAME }, to) === "replaced";
     }
   }
 
@@ -209,40 +217,6 @@ export class DirectRelinker {
   }
 
   #mtimeOf(fd: number): bigint {
-    const { sys, scratch } = this.#parts.kernel;
-    check(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
-    return this.#stat.mtimeNs;
+    return statDescriptor(this.#parts.kernel, fd, this.#stat).mtimeNs;
   }
-}
-
-/** A name that a killed run, or a failed call, left: numbered where the first was taken. */
-const BESIDE = /^\.dedupe-relink(\.\d+)?(\.kept)?$/;
-
-/**
- * The temporary names of a killed run: each goes where its inode has another name. Where it has none, the tree is healed
- * with it as with any other name, and it goes afterwards. @throws SysError
- */
-export function dropBesideNames(kernel: Kernel, rootFd: number): void {
-  for (const name of namesBeside(kernel, rootFd)) dropBesideName(kernel, rootFd, name);
-}
-
-function namesBeside(kernel: Kernel, rootFd: number): Buffer[] {
-  const own = openDirectory(kernel, rootFd, ".");
-  const listing = new Listing(kernel.sys);
-  const found: Buffer[] = [];
-  try {
-    while (check(listing.read(own), "getdents64") > 0)
-      while (listing.next())
-        if (BESIDE.test(listing.copyName().toString("latin1"))) found.push(listing.copyName());
-  } finally {
-    kernel.sys.close(own);
-  }
-  return found;
-}
-
-function dropBesideName({ sys, scratch }: Kernel, rootFd: number, name: Buffer): void {
-  const stat = new Stat(sys);
-  const found = sys.statx(rootFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
-  if (found < 0 || !stat.isRegular || stat.nlink < 2) return;
-  check(sys.unlinkat(rootFd, scratch.at(name), 0), "unlinkat", name);
 }

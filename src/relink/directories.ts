@@ -94,6 +94,13 @@ export class Directories {
     return Buffer.concat(parts.reverse());
   }
 
+  /** Where the walk began that met it: the length of its path from the root, and its inode. */
+  topOf(id: number): { length: number; inoHigh: number; inoLow: number } {
+    let top = this.#known(id);
+    while (top.parent >= 0) top = this.#known(top.parent);
+    return { length: top.name.length, inoHigh: top.inoHigh, inoLow: top.inoLow };
+  }
+
   /**
    * A descriptor of the directory, valid until `OPEN_MOST` others were opened; not to be closed.
    * @throws EntryFailure where another directory has its place by now, or none

@@ -1,11 +1,11 @@
-import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { openQuietly } from "../sys/files.ts";
 import { REF_BYTES } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { fromSource, onSource } from "../work/errors.ts";
 import { statOpen } from "../work/source-file.ts";
 import { DIRECTORY_ROW, FAILED, NAME_ROW, TARGET_ROW, VICTIM_ROW, type BatchView } from "./batch-memory.ts";
-import { isState } from "./inode-state.ts";
+import { isInode, isState } from "./inode-state.ts";
 import { GID, MODE, MTIME, UID, sameWords } from "./layout.ts";
 import { changed } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
@@ -33,7 +33,7 @@ export class DiscardKeeper {
       const name = batch.name(index);
       const path = (): Buffer => joined(directories.pathOf(id), batch.textOf(name, NAME_ROW.text));
       const isKept = this.#thread.attempt(path, () => {
-        this.#keepOne(batch, { name, path, dirFd: directories.open(id), serial });
+        this.#keepOne(batch, { name, path, id, serial });
       });
       if (!isKept) name[NAME_ROW.state] = FAILED;
     }
@@ -46,21 +46,31 @@ export class DiscardKeeper {
 
   #keepOne(
     batch: BatchView,
-    { name, path, dirFd, serial }: { name: Uint32Array; path: () => Buffer; dirFd: number; serial: number },
+    { name, path, id, serial }: { name: Uint32Array; path: () => Buffer; id: number; serial: number },
   ): void {
+    const { directories } = this.#thread;
+    const dirFd = directories.open(id);
     const victim = batch.victim(name[NAME_ROW.victim] as number).subarray(VICTIM_ROW.state);
     const row = batch.target(name[NAME_ROW.target] as number);
     const target = row.subarray(TARGET_ROW.inode);
     const { compared } = this.#thread.rules;
-    const xattrs = compared.xattrs
-      ? undefined
-      : this.#xattrsOf(dirFd, batch.textOf(name, NAME_ROW.text), victim);
+    const text = batch.textOf(name, NAME_ROW.text);
+    if (this.#leadsTo(dirFd, text, target)) return;
+    const xattrs = compared.xattrs ? undefined : this.#xattrsOf(dirFd, text, victim);
     const mark = xattrMark(xattrs ?? []);
     name.set(mark, NAME_ROW.xattrs);
     const hasSame = xattrs === undefined || mark.every((word, at) => word === row[TARGET_ROW.xattrs + at]);
     if (hasSame && sameWords(victim, target, ATTRIBUTES)) return;
     const ref = Buffer.from(row.slice(TARGET_ROW.ref, TARGET_ROW.inode).buffer, 0, REF_BYTES);
-    this.#writer.append(serial, { path: path(), victim, target, ref, xattrs });
+    const top = directories.topOf(id);
+    this.#writer.append(serial, { path: path(), top, victim, target, ref, xattrs });
+  }
+
+  /** On a full disk it was replaced already: it has nothing to lose. */
+  #leadsTo(dirFd: number, text: Buffer, target: Uint32Array): boolean {
+    const { sys, scratch, stat } = this.#thread;
+    const result = sys.statx(dirFd, scratch.at(text), AT_SYMLINK_NOFOLLOW, stat.address);
+    return result === 0 && isInode(stat, target);
   }
 
   #xattrsOf(dirFd: number, text: Buffer, victim: Uint32Array): readonly Xattr[] {

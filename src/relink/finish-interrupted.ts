@@ -6,6 +6,7 @@ import { openBelow } from "../tree/path.ts";
 import {
   forgetBatchLog,
   readBatchLog,
+  type BatchLog,
   type InoWords,
   type LoggedDirectory,
   type LoggedName,
@@ -14,8 +15,8 @@ import { isInode, isState } from "./inode-state.ts";
 import { INO_HIGH, INO_LOW } from "./layout.ts";
 import { hashesToItsName, putTimeBack, type Interrupted } from "./interrupted.ts";
 import { NameMender, isInStore, isRepair } from "./name-mender.ts";
+import { LEFTOVER, standsFor } from "./temporary-name.ts";
 
-const LEFTOVER = "relink.";
 /** In tmp/, with a number or a word: an inode that a repair or an undo has written. */
 export const COPY_PREFIX = "repair.";
 export const RESTORED_NAME = Buffer.from(`${COPY_PREFIX}undo`);
@@ -28,11 +29,10 @@ export const RESTORED_NAME = Buffer.from(`${COPY_PREFIX}undo`);
  */
 export function finishInterrupted(parts: Interrupted): Buffer[] {
   const { kernel, logFd } = parts;
-  const directories = readBatchLog(kernel, logFd);
+  const log = readBatchLog(kernel, logFd);
+  const { directories } = log;
   dropCopies(parts);
-  const unknown = leftoversIn(parts, LEFTOVER).filter(
-    (leftover) => !settleLeftover(parts, directories, leftover),
-  );
+  const unknown = leftoversIn(parts, LEFTOVER).filter((leftover) => !settleLeftover(parts, log, leftover));
   finishRepair(parts, directories);
   for (const directory of directories) putTimeBack(parts, directory);
   forgetBatchLog(kernel, logFd);
@@ -76,8 +76,10 @@ function dropCopies(parts: Interrupted): void {
     check(sys.unlinkat(parts.tmpFd, scratch.at(name), 0), "unlinkat", name);
 }
 
+type Logged = { directory: LoggedDirectory; name: LoggedName };
+
 /** true: it is gone, or has its own name again. */
-function settleLeftover(parts: Interrupted, directories: LoggedDirectory[], leftover: Buffer): boolean {
+function settleLeftover(parts: Interrupted, { tag, directories }: BatchLog, leftover: Buffer): boolean {
   const { kernel, tmpFd } = parts;
   const { sys, scratch } = kernel;
   const stat = new Stat(sys);
@@ -88,24 +90,34 @@ function settleLeftover(parts: Interrupted, directories: LoggedDirectory[], left
     return true;
   };
   const all = directories.flatMap((directory) => directory.names.map((name) => ({ directory, name })));
-  const asVictim = all.filter(({ name }) => isInode(stat, name.victim));
-  if (asVictim.length === 0) {
-    // A link to what was to come in place of a name, and did not: it has another name.
-    const logged = all.find(({ name }) => isInode(stat, Uint32Array.from(name.target)));
-    return logged !== undefined && stat.nlink > 1 ? drop() : false;
-  }
-  const first = asVictim[0] as { name: LoggedName };
+  const known = standsFor(leftover);
+  const exact = known?.log === tag ? all[known.position] : undefined;
+  const about = exact === undefined ? all : [exact];
+  const asVictim = about.filter(({ name }) => isInode(stat, name.victim));
+  const victim = asVictim[0]?.name;
+  // A link to what was to come in place of a name, and did not: it has another name.
+  const isTarget = about.some(({ name }) => isInode(stat, Uint32Array.from(name.target)));
+  if (victim === undefined && isTarget) return stat.nlink > 1 && drop();
   // What someone wrote to it before the run died is nowhere else.
-  if (isState(stat, first.name.victim) && hashesToItsName(parts, first.name)) return drop();
-  const taken = asVictim.find(({ directory, name }) =>
-    leadsTo(parts, directory, { name: name.name, ino: name.target }),
-  );
-  if (taken !== undefined) return giveBack(parts, taken.directory, { name: taken.name, leftover }) && drop();
+  if (victim !== undefined && isState(stat, victim.victim) && hashesToItsName(parts, victim)) return drop();
+  const from = nameOf(parts, exact === undefined ? asVictim : [exact]);
+  if (from !== undefined) return giveBack(parts, from.directory, { name: from.name, leftover }) && drop();
   // It was not replaced yet, where names are renamed over: it has its own name besides.
   const hasOwn = asVictim.some(({ directory, name }) =>
     leadsTo(parts, directory, { name: name.name, ino: inoOf(name) }),
   );
   return hasOwn && drop();
+}
+
+/**
+ * The name that it was taken out of, if no other one can be meant. A file that came out in place of the one that was
+ * expected is known by its temporary name alone.
+ */
+function nameOf(parts: Interrupted, candidates: readonly Logged[]): Logged | undefined {
+  const taken = candidates.filter(({ directory, name }) =>
+    leadsTo(parts, directory, { name: name.name, ino: name.target }),
+  );
+  return taken.length === 1 ? taken[0] : undefined;
 }
 
 const inoOf = ({ victim }: LoggedName): InoWords => [victim[INO_HIGH] ?? 0, victim[INO_LOW] ?? 0];

@@ -62,23 +62,26 @@ export class GainCounter {
     );
   }
 
-  /** A class of inodes with the same content and attributes, by the one that survives. */
-  addClass(survivor: Uint32Array): void {
-    this.#add(survivor, true, 0);
+  /** A class of inodes with the same content and attributes, by the one that survives; `isObject`: the store names it, too. */
+  addClass(survivor: Uint32Array, isObject: boolean): void {
+    this.#add(survivor, { isRead: true, alone: 0, storeNames: isObject ? 1 : 0 });
   }
 
   /** Inodes with the same size and attributes, by any of them; `isAlone`: it is the only one, and was not read. */
   addGroup(inode: Uint32Array, isAlone: boolean): void {
-    this.#add(inode, false, isAlone ? 1 : 0);
+    this.#add(inode, { isRead: false, alone: isAlone ? 1 : 0, storeNames: 0 });
   }
 
-  #add(inode: Uint32Array, isRead: boolean, alone: number): void {
+  #add(
+    inode: Uint32Array,
+    { isRead, alone, storeNames }: { isRead: boolean; alone: number; storeNames: number },
+  ): void {
     this.#questions.forEach((question, index) => {
       if (question.isRead !== isRead) return;
       const record = this.#sorter.next();
       record[QUESTION] = index;
       hashWords(inode, question.words, record);
-      putNumber(record, BYTES_HIGH, freedBytes(inode));
+      putNumber(record, BYTES_HIGH, freedBytes(inode, storeNames));
       record[ALONE] = alone;
     });
   }

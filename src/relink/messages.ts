@@ -70,6 +70,7 @@ export type RelinkTask =
       batch: BatchMemory;
       store: BatchStore;
       undo: number | undefined;
+      log: string;
     };
 
 /** A set of inodes that threads share (inode-set.ts). */

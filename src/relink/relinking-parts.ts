@@ -36,5 +36,7 @@ export type RelinkingParts = {
   perUnit: { names: Float64Array; freedBytes: Float64Array };
   freeBytes: () => number;
   phase: (phase: RelinkPhase, total: number) => void;
+  /** A name was replaced before there was a store. */
+  nameDone?: (path: Buffer) => void;
   batchDone: (batch: BatchView, pathOf: (id: number, name: Buffer) => Buffer) => void;
 };

@@ -99,7 +99,10 @@ export class Relinking {
 
   /** What the stock calls for. As `run`. */
   async heal(): Promise<boolean> {
-    if (this.#candidates === 0 && this.#openStore === undefined) return true;
+    if (this.#candidates === 0 && this.#openStore === undefined) {
+      this.gains = this.#gains.sum();
+      return true;
+    }
     this.#parts.phase("read", this.#candidates);
     if (!(await this.#read())) return false;
     return this.#act(await this.#form());
@@ -199,8 +202,8 @@ export class Relinking {
           ),
         );
       },
-      formed: (survivor) => {
-        this.#gains.addClass(survivor);
+      formed: (survivor, isObject) => {
+        this.#gains.addClass(survivor, isObject);
       },
       isPathBefore: (a, b) => pathOf(a).compare(pathOf(b)) < 0,
     };
@@ -286,7 +289,8 @@ export class Relinking {
       places: new ScatteredRecords(kernel.sys, this.#sources.placesFd, PLACE_WORDS),
       objectsOf: (ref) => this.#objectsOf(ref),
       linkedNames: this.#linkedNames,
-      replaced: ({ unit }) => {
+      replaced: ({ unit, directory, name }) => {
+        this.#parts.nameDone?.(joined(this.#directories.pathOf(directory), name));
         counters.linkedNames++;
         perUnit.names[unit] = (perUnit.names[unit] as number) + 1;
       },

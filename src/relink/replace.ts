@@ -17,12 +17,16 @@ import { busy, changed } from "./stable-content.ts";
 
 /** Where the inode lies that a name is to lead to. */
 export type LinkFrom = { dirFd: number; name: Address; state: Uint32Array };
-/** `hasXattrs` says of an open inode whether its extended attributes are those that were compared. */
+/**
+ * `hasXattrs` says of an open inode whether its extended attributes are those that were compared. `tmp`: a temporary
+ * name for this name alone, by which the next run knows what it stands for.
+ */
 export type NameToReplace = {
   dirFd: number;
   name: Buffer;
   victim: Uint32Array;
   hasXattrs: (fd: number) => boolean;
+  tmp?: Buffer;
 };
 
 /** Temporary names that are tried for one name; the next one goes on from there. */
@@ -38,7 +42,7 @@ export const keptName = (tmp: Buffer): Buffer => Buffer.concat([tmp, Buffer.from
 export class Replacer {
   readonly #kernel: Kernel;
   readonly #tmpFd: number;
-  readonly #first: Buffer;
+  #first: Buffer;
   readonly #isNumbered: boolean;
   #tmp: Buffer;
   #kept: Buffer;
@@ -67,6 +71,7 @@ export class Replacer {
     onTarget(looked, "statx");
     if (isInode(stat, from.state)) return "unchanged";
     if (!isState(stat, at.victim)) throw changed();
+    if (at.tmp !== undefined) this.#setName(at.tmp);
     this.#link(from);
     const exchanged = this.#isAble ? this.#exchange(at) : -errno.EINVAL;
     if (exchanged === -errno.EINVAL || exchanged === -errno.ENOSYS) {
@@ -81,6 +86,12 @@ export class Replacer {
     }
     this.#judge(at, from);
     return "replaced";
+  }
+
+  #setName(tmp: Buffer): void {
+    this.#taken = 0;
+    this.#first = this.#tmp = tmp;
+    this.#kept = keptName(tmp);
   }
 
   /** The temporary name, proven to be the inode that was hashed. */

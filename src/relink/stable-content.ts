@@ -53,3 +53,12 @@ export function changed(): EntryFailure {
 export function busy(): EntryFailure {
   return new EntryFailure("BUSY", "it is open for writing; it was left alone");
 }
+
+/** The time of a directory can be put back by its owner and by root alone. @throws EntryFailure */
+export function refuseOthers(euid: number, owner: number): void {
+  if (euid === 0 || euid === owner) return;
+  throw new EntryFailure(
+    "EPERM",
+    "its modification time could not be put back, as it is another user's; its names were left alone",
+  );
+}

@@ -7,18 +7,25 @@ import { Listing } from "../tree/listing.ts";
 import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
 import { CTIME } from "./layout.ts";
 
-const MAGIC = Buffer.from("ddu1");
+const MAGIC = Buffer.from("ddu2");
+/** Records without the place of their snapshot. */
+const OLD_MAGIC = Buffer.from("ddu1");
 const HEAD_BYTES = MAGIC.length + 32 + 4;
 /** A block is written when so much is together. */
 const BLOCK_BYTES = 1 << 20;
 const NAME = /^undo\.(\d+)\.\d+$/;
 /** In place of the number of xattrs: they were compared, so that both inodes had the same. */
 const SAME_XATTRS = 0xffffffff;
+const NO_TOP = 0xffffffff;
+
+export type Top = { length: number; inoHigh: number; inoLow: number };
 
 /** What a name had before `--ignore-*` took it away. `victim` and `target` are the words of a state up to its ctime. */
 export type Discarded = {
   /** From the root. */
   path: Buffer;
+  /** What the path begins with that may be renamed since, as snapshots are: its length, and its directory's inode. */
+  top: Top | undefined;
   /** The state of the inode that the name had, and of the one that it was to get. */
   victim: Uint32Array;
   target: Uint32Array;
@@ -117,24 +124,26 @@ export class UndoReader {
   }
 
   /** Each record with where it lies. */
-  *records(): Generator<{ record: Discarded; offset: number; length: number }> {
+  *records(): Generator<{ record: Discarded; offset: number; length: number; isOld: boolean }> {
     for (let at = 0; ;) {
       const head = readAt(this.#kernel, this.#fd, at, HEAD_BYTES);
-      if (head.length < HEAD_BYTES || !head.subarray(0, MAGIC.length).equals(MAGIC)) return;
+      const magic = head.subarray(0, MAGIC.length);
+      if (head.length < HEAD_BYTES || !(magic.equals(MAGIC) || magic.equals(OLD_MAGIC))) return;
+      const isOld = magic.equals(OLD_MAGIC);
       const body = readAt(this.#kernel, this.#fd, at + HEAD_BYTES, head.readUInt32LE(HEAD_BYTES - 4));
       if (!blake3(body).equals(head.subarray(MAGIC.length, HEAD_BYTES - 4))) return;
       const from = new BytesReader(body);
       while (!from.isAtEnd) {
         const begin = from.position;
-        const record = decode(from);
-        yield { record, offset: at + HEAD_BYTES + begin, length: from.position - begin };
+        const record = decode(from, isOld);
+        yield { record, offset: at + HEAD_BYTES + begin, length: from.position - begin, isOld };
       }
       at += HEAD_BYTES + body.length;
     }
   }
 
-  at(offset: number, length: number): Discarded {
-    return decode(new BytesReader(readAt(this.#kernel, this.#fd, offset, length)));
+  at(offset: number, length: number, isOld: boolean): Discarded {
+    return decode(new BytesReader(readAt(this.#kernel, this.#fd, offset, length)), isOld);
   }
 
   close(): void {
@@ -142,8 +151,9 @@ export class UndoReader {
   }
 }
 
-function encode(out: GrowingBytes, { path, victim, target, ref, xattrs }: Discarded): void {
+function encode(out: GrowingBytes, { path, top, victim, target, ref, xattrs }: Discarded): void {
   out.bytes(path);
+  out.words(top?.length ?? NO_TOP, top?.inoHigh ?? 0, top?.inoLow ?? 0);
   out.words(...victim.subarray(0, CTIME), ...target.subarray(0, CTIME));
   out.bytes(ref);
   out.words(xattrs === undefined ? SAME_XATTRS : xattrs.length);
@@ -153,8 +163,9 @@ function encode(out: GrowingBytes, { path, victim, target, ref, xattrs }: Discar
   }
 }
 
-function decode(from: BytesReader): Discarded {
+function decode(from: BytesReader, isOld: boolean): Discarded {
   const path = from.bytes();
+  const top = isOld ? undefined : topFrom(from);
   const victim = from.words(CTIME);
   const target = from.words(CTIME);
   const ref = from.bytes();
@@ -164,7 +175,12 @@ function decode(from: BytesReader): Discarded {
     count === SAME_XATTRS
       ? undefined
       : Array.from({ length: count }, () => ({ name: from.bytes(), value: from.bytes() }));
-  return { path, victim, target, ref, xattrs };
+  return { path, top, victim, target, ref, xattrs };
+}
+
+function topFrom(from: BytesReader): Top | undefined {
+  const top = { length: from.word(), inoHigh: from.word(), inoLow: from.word() };
+  return top.length === NO_TOP ? undefined : top;
 }
 
 /** Stands for a set of xattrs where they are not compared: two words, zero for none. */

@@ -1,5 +1,5 @@
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
-import type { Kernel } from "../sys/files.ts";
+import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { isGone, openBelow, parentAndName } from "../tree/path.ts";
 import { blake3 } from "../../store/store.ts";
@@ -16,7 +16,7 @@ const VICTIM = 5;
 const TARGET = 7;
 /** Stands for the attributes that the name had. */
 const WANTED = 9;
-/** Where the record lies: file, offset (two words), length. */
+/** Where the record lies: file, offset (two words), length with its form as the lowest bit. */
 const AT = 11;
 const LINE_WORDS = 15;
 /** A name that leads to `TARGET` if nobody else changed it: its newest record, and the one whose attributes it gets. */
@@ -25,6 +25,8 @@ const NAME_WANTED = 2;
 const NEWEST = 4;
 const OLDEST = 8;
 const NAME_WORDS = 12;
+
+const SLASH = 0x2f;
 
 const byPath = { words: LINE_WORDS, key: [PATH, PATH + 1, PATH + 2, PATH + 3, SERIAL] };
 const byTarget = { words: NAME_WORDS, key: [0, 1, 2, 3, 4, 5, 6] };
@@ -42,6 +44,8 @@ export type UndoPlanParts = {
   rootFd: number;
   logFd: number;
   sortFds: readonly [number, number];
+  /** Directories that walks begin with, snapshots above all. */
+  tops: readonly Buffer[];
 };
 
 /** The log of discarded attributes -> what is to be restored, by the inodes that the names lead to now. */
@@ -49,6 +53,8 @@ export class UndoPlan {
   readonly #parts: UndoPlanParts;
   readonly #readers: UndoReader[];
   readonly #stat: Stat;
+  /** Where the directories of an inode lie now. */
+  readonly #topPaths = new Map<string, Buffer>();
   /** Names in the log, each counted once. */
   loggedNames = 0;
   /** Those that lead elsewhere by now, or are gone. */
@@ -60,6 +66,19 @@ export class UndoPlan {
     this.#parts = parts;
     this.#stat = new Stat(kernel.sys);
     this.#readers = undoFiles(kernel, logFd).map((file) => new UndoReader(kernel, logFd, file));
+    for (const path of parts.tops) {
+      const ino = this.#inoOf(path);
+      if (ino !== undefined) this.#topPaths.set(ino, path);
+    }
+  }
+
+  #inoOf(path: Buffer): string | undefined {
+    const { kernel, rootFd } = this.#parts;
+    const fd = openBelow(kernel, rootFd, path);
+    if (fd < 0) return undefined;
+    const { inoHigh, inoLow } = statDescriptor(kernel, fd, this.#stat);
+    kernel.sys.close(fd);
+    return keyOf({ inoHigh, inoLow });
   }
 
   /** Groups that share an inode come one after another. @throws SysError */
@@ -82,16 +101,17 @@ export class UndoPlan {
   #lines() {
     const lines = new RunSorter(this.#parts.kernel.sys, this.#parts.sortFds[0], byPath);
     for (const [file, reader] of this.#readers.entries())
-      for (const { record, offset, length } of reader.records()) {
+      for (const { record, offset, length, isOld } of reader.records()) {
         const line = lines.next();
-        line.set(wordsOf(blake3(record.path), 4), PATH);
+        const place = [record.path, Buffer.from(record.top === undefined ? "" : `/${keyOf(record.top)}`)];
+        line.set(wordsOf(blake3(Buffer.concat(place)), 4), PATH);
         line[SERIAL] = file;
         line.set(record.victim.subarray(INO_HIGH, INO_LOW + 1), VICTIM);
         line.set(record.target.subarray(INO_HIGH, INO_LOW + 1), TARGET);
         line.set(wordsOf(blake3(wantedBytes(record)), 2), WANTED);
         line[AT] = file;
         putNumber(line, AT + 1, offset);
-        line[AT + 3] = length;
+        line[AT + 3] = length * 2 + (isOld ? 1 : 0);
       }
     return lines.finish();
   }
@@ -130,10 +150,27 @@ export class UndoPlan {
 
   #record(name: Uint32Array, at: number): Discarded {
     const reader = this.#readers[name[at] as number] as UndoReader;
-    return reader.at(numberAt(name, at + 1), name[at + 3] as number);
+    const length = name[at + 3] as number;
+    const record = reader.at(numberAt(name, at + 1), length >>> 1, (length & 1) === 1);
+    return { ...record, path: this.#pathNow(record) };
+  }
+
+  /** A snapshot may have another name by now, and its old name be another one's. */
+  #pathNow({ path, top }: Discarded): Buffer {
+    const now = top === undefined ? undefined : this.#topPaths.get(keyOf(top));
+    if (top === undefined || now === undefined) return path;
+    const rest = path.subarray(top.length);
+    return now.length === 0 && rest[0] === SLASH ? rest.subarray(1) : Buffer.concat([now, rest]);
+  }
+
+  /** Who has the snapshot's name now is not it. */
+  #isElsewhere({ path, top }: Discarded): boolean {
+    if (top === undefined || this.#topPaths.has(keyOf(top))) return false;
+    return this.#inoOf(path.subarray(0, top.length)) !== keyOf(top);
   }
 
   #leadsToTarget({ newest }: Restorable): boolean {
+    if (this.#isElsewhere(newest)) return false;
     const { kernel, rootFd } = this.#parts;
     const { parent, name } = parentAndName(newest.path);
     const fd = openBelow(kernel, rootFd, parent);
@@ -148,6 +185,10 @@ export class UndoPlan {
   close(): void {
     for (const reader of this.#readers) reader.close();
   }
+}
+
+function keyOf({ inoHigh, inoLow }: { inoHigh: number; inoLow: number }): string {
+  return `${String(inoHigh)}:${String(inoLow)}`;
 }
 
 /** What tells whether two names can share an inode again. */

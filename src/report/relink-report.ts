@@ -61,14 +61,14 @@ function readText({ readBytes, readInodes, aloneInodes }: RelinkSummary): string
   return `${formatBytes(readBytes)} in ${formatQuantity(readInodes, "inode")}${alone}`;
 }
 
-function afterText({ inodes, mergedInodes, bytes, freedBytes }: RelinkSummary): string {
-  return `${formatQuantity(inodes - mergedInodes, "inode")}, ${formatBytes(bytes - freedBytes)}`;
+function afterText({ inodes, mergedInodes, outsideInodes, bytes, freedBytes }: RelinkSummary): string {
+  return `${formatQuantity(inodes - mergedInodes - outsideInodes, "inode")}, ${formatBytes(bytes - freedBytes)}`;
 }
 
 function outsideText({ outsideInodes, dryRun }: RelinkSummary): string {
   if (outsideInodes === 0) return "";
-  const frees = dryRun ? "would free" : "free";
-  return `${formatQuantity(outsideInodes, "inode")} ${frees} nothing until the names outside the root go too`;
+  const frees = dryRun ? "would free" : outsideInodes === 1 ? "frees" : "free";
+  return `${formatQuantity(outsideInodes, "inode")} ${frees} nothing until their other names go too, which are outside the root or excluded`;
 }
 
 function siblingsText({ siblings, linkLimit }: RelinkSummary): string {
@@ -78,7 +78,9 @@ function siblingsText({ siblings, linkLimit }: RelinkSummary): string {
 
 function leftText({ twiceInodes, foreignDirectories }: RelinkSummary): string {
   const parts = [
-    twiceInodes > 0 ? `${formatQuantity(twiceInodes, "inode")} reached twice through a mount` : "",
+    twiceInodes > 0
+      ? `${formatQuantity(twiceInodes, "inode")} reached twice, through a mount or a name that was moved meanwhile`
+      : "",
     foreignDirectories > 0
       ? `${formatQuantity(foreignDirectories, "directory", "directories")} of other filesystems or mounts`
       : "",

@@ -21,16 +21,26 @@ function rows(summary: UndoSummary, reasons: ReasonCounts): Row[] {
         ? ""
         : `${formatQuantity(createdInodes, "inode")} for names of their own, ${formatBytes(summary.writtenBytes)}`,
     ],
-    ["passed over", otherNames === 0 ? "" : `${formatQuantity(otherNames, "name")} gone or replaced since`],
+    [
+      "passed over",
+      otherNames === 0 ? "" : `${formatQuantity(otherNames, "name")} gone, moved or replaced since`,
+    ],
     ["skipped", skippedText(summary.failures, reasons)],
   ];
   return all.filter(([, text]) => text !== "");
 }
 
-function whatNext({ outcome, dryRun, root }: UndoSummary): string[] {
+function whatNext({ outcome, dryRun, root, otherNames }: UndoSummary): string[] {
   if (dryRun) return ["Run the same command without --dry-run to do it."];
   const place = formatText(root);
-  if (outcome === "complete") return [`Everything is on the disk: ${place} is safe to unmount and unplug.`];
+  const kept =
+    otherNames === 0
+      ? []
+      : [
+          "The log is kept for the names that were passed over: once they have their places again, run this again.",
+        ];
+  if (outcome === "complete")
+    return [`Everything is on the disk: ${place} is safe to unmount and unplug.`, ...kept];
   return [
     `What ${place} has is whole: every name leads to the content that it had.`,
     "To go on, run the same command again.",

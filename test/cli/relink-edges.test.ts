@@ -92,6 +92,64 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
     });
   });
 
+  it("of an ordinary user leaves a directory alone whose time it could not put back", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      const days = [0, 1].map((day) => join(root, `daily.${String(day)}`));
+      makeTree(root, {
+        "daily.0/a": file("same", { mtimeNs: 10n ** 18n }),
+        "daily.1/a": file("same", { mtimeNs: 10n ** 18n }),
+      });
+      execFileSync("chown", ["-R", "1000:1000", root]);
+      execFileSync("chown", ["root", days[1]!]);
+      for (const path of [join(mount, ".."), mount, root]) chmodSync(path, 0o755);
+      chmodSync(days[1]!, 0o777);
+      execFileSync("touch", ["-d", "2024-01-01", ...days]);
+      const { code, out } = dedupe(["relink", "--json", root], { uid: 1000, gid: 1000 });
+      expect(code).toBe(3);
+      expect(out).toMatch(/"type":"failure","path":"daily\.1","code":"EPERM"/);
+      expect(lstatSync(days[1]!).mtime).toEqual(lstatSync(days[0]!).mtime);
+      expect(lstatSync(join(days[1]!, "a")).ino).not.toBe(lstatSync(join(days[0]!, "a")).ino);
+    });
+  });
+
+  it("leaves an inode that can have no further name alone, and makes one of its equals", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      const names = ["full", "a", "b", "c"];
+      mkdirSync(root);
+      makeTree(
+        join(root, "daily.0"),
+        Object.fromEntries(names.map((name) => [name, file("same", { mtimeNs: 10n ** 18n })])),
+      );
+      for (let at = 1; at < 65_000; at++)
+        linkSync(join(root, "daily.0/full"), join(root, `daily.0/${String(at)}`));
+      const counted = { siblings: 1, mergedInodes: 2, objects: 1 };
+      expect(relinkWell("-n", root).summary).toMatchObject(counted);
+      expect(relinkWell(root).summary).toMatchObject(counted);
+      expect(
+        readdirSync(join(root, ".dedupe/objects")).flatMap((fan) =>
+          readdirSync(join(root, ".dedupe/objects", fan)),
+        ),
+      ).toEqual([expect.not.stringMatching(/\.1$/)]);
+      expect(relinkWell(root).summary).toMatchObject({ siblings: 1, linkedNames: 0 });
+    });
+  });
+
+  it("leaves no store where it was refused, and needs no folder for the index in a dry run", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      makeTree(root, { "daily.0/a": file("same") });
+      expect(dedupe(["relink", "--index", "/dev/null/index", root]).code).toBeGreaterThan(0);
+      expect(readdirSync(root)).toEqual(["daily.0"]);
+      expect(dedupe(["relink", "-n", "--index", join(mount, "missing"), root])).toMatchObject({ code: 0 });
+      const target = join(mount, "target");
+      mkdirSync(target);
+      expect(dedupe(["migrate", "-q", "--merge", "none", root, target])).toMatchObject({ code: 0 });
+      expect(dedupe(["relink", target]).err).toMatch(/made by migrate --merge none.*\n.*remove \.dedupe/);
+    });
+  });
+
   it("says nothing of the time of a directory in which it could change nothing", async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
       const root = join(mount, "root");

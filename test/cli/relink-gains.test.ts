@@ -41,6 +41,20 @@ it.skipIf(!requireFilesystem("ext4"))(
         /--ignore-time +1 inode more, 4\.1 kB; at most 8\.19 kB in 1 inode not read/,
       );
       expect(relinkWell(root).summary.gains).toEqual(foreseen.gains);
+      // The store's name of an inode goes with it.
+      expect(relinkWell("--dry-run", "--full", root).summary.gains.all).toMatchObject({
+        inodes: 4,
+        bytes: 20_480,
+      });
+
+      const unread = join(mount, "unread");
+      makeTree(unread, {
+        "daily.0/alone": file("same", { mtimeNs: old }),
+        "daily.1/alone": file("same", { mtimeNs: old + 3n }),
+      });
+      const { readInodes, gains } = relinkWell("--dry-run", unread).summary;
+      expect(readInodes).toBe(0);
+      expect(gains.time).toEqual({ inodes: 0, bytes: 0, unreadInodes: 1, unreadBytes: 4096 });
     });
   },
 );

@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, lstatSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { dedupe } from "../support/dedupe.ts";
@@ -104,6 +113,24 @@ describe.skipIf(!requireFilesystem("ext4"))("relink --undo", () => {
       expect(undoLog(root)).not.toEqual([]);
       const found = compareTrees(original, root, { mergedOk: true }).map(({ path }) => path);
       expect(found).not.toContain("daily.2/a");
+    });
+  });
+
+  it("finds the names of snapshots that were rotated meanwhile, and keeps its log for those that are away", async () => {
+    await withDiffering("ext4", ({ root, original }) => {
+      relinkWell(...ignoringAll, root);
+      const away = `${root}.away`;
+      renameSync(join(root, "daily.2"), away);
+      for (const tree of [root, original]) {
+        if (tree === original) renameSync(join(tree, "daily.2"), join(tree, "daily.3"));
+        for (const day of [1, 0])
+          renameSync(join(tree, `daily.${String(day)}`), join(tree, `daily.${String(day + 1)}`));
+      }
+      expect(undo(root)).toMatchObject({ code: 0, summary: { restoredNames: 2, otherNames: 2 } });
+      expect(undoLog(root)).not.toEqual([]);
+      renameSync(away, join(root, "daily.3"));
+      expect(undo(root).summary).toMatchObject({ restoredNames: 2 });
+      expect(compareTrees(original, root, { mergedOk: true }).filter(({ path }) => path !== ".")).toEqual([]);
     });
   });
 

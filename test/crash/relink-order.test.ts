@@ -217,7 +217,7 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
     );
   });
 
-  it("takes another temporary name where what nobody knows has its own, and does not touch that", async () => {
+  it("does not touch what nobody knows beside its temporary names", async () => {
     await traced(
       (root) => [
         {
