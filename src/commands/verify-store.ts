@@ -62,8 +62,15 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
     ...(repair ? { repaired: run.repaired, unrepaired: run.unrepaired } : {}),
     ...(run.options.against === undefined ? {} : { source: run.options.against }),
   });
-  if (slice !== undefined && summary.failures === 0 && ending.type === "finished")
-    recordSlice(run, store, slice);
+  if (slice !== undefined) {
+    const isRead = ending.type === "finished";
+    recordSlice(
+      run,
+      store,
+      slice,
+      isRead ? { type: "read", failures: summary.failures } : { type: "stopped" },
+    );
+  }
   return summary;
 }
 
