@@ -99,7 +99,10 @@ export type Finding = {
   source?: string | undefined;
   target?: string | undefined;
   name?: string | undefined;
-  /** Of lost holes: the target's inode, which may turn out to stand for a file without holes. */
+  /**
+   * Of lost holes, and of attributes that the store ignores: the target's inode, which may turn out to stand for a
+   * source inode that explains them.
+   */
   pending?: { device: number; inoLow: number; inoHigh: number } | undefined;
 };
 

@@ -155,6 +155,13 @@ describe("verify --against", () => {
       expect(run).toMatchObject({ code: 0, found: [] });
       expect(run.summary).toMatchObject({ notes: { ignored: 1 }, mergedInodes: 1 });
       expect(verify([two])).toMatchObject({ code: 0, found: [] });
+      // What nobody else gave it is no survivor's value, in an inode of its own or in one that is shared.
+      utimesSync(join(two, "c"), 1, 1);
+      const alone = against(one, two, "-j", "1");
+      expect(alone).toMatchObject({ code: 4, found: ["mtime c"], noted: ["ignored b"] });
+      expect(alone.summary.certificate).toBeUndefined();
+      utimesSync(join(two, "a"), 1, 1);
+      expect(against(one, two, "-j", "1")).toMatchObject({ found: ["mtime a", "mtime b", "mtime c"] });
     } finally {
       path.close();
     }
