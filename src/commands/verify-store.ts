@@ -5,13 +5,21 @@ import { openDirectory } from "../sys/files.ts";
 import type { Crew } from "../verify/crew.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import { DirectoryReader, type Listed } from "../verify/listing.ts";
-import type { Finding, StoreRules } from "../verify/messages.ts";
+import type { Failure, Finding, StoreRules } from "../verify/messages.ts";
 import { fanOutName } from "../verify/object-name.ts";
 import { follow, walkNames } from "../verify/trees.ts";
 import { openNamed, type Root } from "./preflight.ts";
 import { Strangers } from "./verify-deleted.ts";
 import { Repairing, openForRepair } from "./verify-repair.ts";
-import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
+import {
+  reportStart,
+  summarise,
+  tellFailure,
+  tellFinding,
+  treeRoot,
+  withCrew,
+  type VerifyRun,
+} from "./verify-run.ts";
 import { chosenSlice, recordSlice } from "./verify-slices.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
 
@@ -118,7 +126,13 @@ function listenerOf({ run, suspects, strangers, repairing }: StoreCheck) {
         repairing?.note(finding);
       }
     },
-    ...(repairing === undefined ? {} : repairing.listener(suspects)),
+    failures: (failures: Failure[]): void => {
+      for (const failure of failures) {
+        if (failure.inode !== undefined) suspects.add(failure.inode);
+        if (repairing?.holds(failure) !== true) tellFailure(run, failure);
+      }
+    },
+    ...(repairing === undefined ? {} : repairing.listener()),
   };
 }
 

@@ -106,7 +106,10 @@ export type Finding = {
   pending?: { device: number; inoLow: number; inoHigh: number } | undefined;
 };
 
-export type Failure = { path: Buffer; code: string; message: string };
+/** `inode`, "high:low": of an object that could not be read, as its directory has it. */
+export type Failure = { path: Buffer; code: string; message: string; inode?: string };
+/** A name in the snapshots of an inode ("high:low") that a finding is about, or of an object that could not be read. */
+export type Affected = { path: Buffer; inode: string };
 export type Looked = { path: Buffer; action: "compared" | "checked" };
 
 export type FromWorker =
@@ -114,8 +117,7 @@ export type FromWorker =
   | { type: "findings"; findings: Finding[] }
   | { type: "failures"; failures: Failure[] }
   | { type: "looked"; looked: Looked[] }
-  /** A name in the snapshots of an inode that a finding is about. */
-  | { type: "affected"; paths: Buffer[] }
+  | { type: "affected"; affected: Affected[] }
   | { type: "done"; result: TaskResult }
   | { type: "stopped" }
   | { type: "fatal"; code: string; message: string };

@@ -67,10 +67,13 @@ export class StoreWalker {
     try {
       for (const entry of entries) {
         const path = `${prefix}/${entry.name}`;
-        const stat = isHolderName(entry.name) ? this.#look(fd, entry, path) : undefined;
-        if (!isHolderName(entry.name)) this.#report(path, "foreign");
-        if (stat === undefined) continue;
+        if (!isHolderName(entry.name)) {
+          this.#report(path, "foreign");
+          continue;
+        }
         found.push(entry.inoLow, entry.inoHigh);
+        const stat = this.#look(fd, entry, { path, side: "store" });
+        if (stat === undefined) continue;
         const size = `${String(stat.sizeBytes)} bytes`;
         if (stat.isRegular && stat.sizeBytes > 0)
           this.#report(path, "holder", { source: "an empty file", target: size }, entry);
@@ -96,11 +99,15 @@ export class StoreWalker {
     }
   }
 
-  #look(dirFd: number, { name }: Listed, path: string): Stat | undefined {
+  #look(
+    dirFd: number,
+    entry: Listed,
+    { path, side }: { path: string; side: "store" | "target" },
+  ): Stat | undefined {
     try {
-      return this.#thread.inodes.look(dirFd, name);
+      return this.#thread.inodes.look(dirFd, entry.name);
     } catch (error) {
-      this.#thread.fail(bytesOf(path), "store", error);
+      this.#thread.fail(bytesOf(path), side, error, side === "store" ? inodeKey(entry) : undefined);
       return undefined;
     }
   }
@@ -112,7 +119,7 @@ export class StoreWalker {
       this.#compare(path, entry, opened, name);
       this.#thread.looked(() => bytesOf(path), "checked");
     } catch (error) {
-      this.#thread.fail(bytesOf(path), "store", error);
+      this.#thread.fail(bytesOf(path), "store", error, inodeKey(entry));
     } finally {
       if (opened !== undefined) this.#thread.inodes.close(opened);
     }
@@ -209,9 +216,10 @@ export class StoreWalker {
     }
   }
 
-  #tellAffected({ name, inoLow, inoHigh }: Listed, path: string): void {
-    if (!this.#suspects.has(`${String(inoHigh)}:${String(inoLow)}`)) return;
-    this.#thread.affected(bytesOf(path === "" ? name : `${path}/${name}`));
+  #tellAffected(entry: Listed, path: string): void {
+    const [inode, { name }] = [inodeKey(entry), entry];
+    if (!this.#suspects.has(inode)) return;
+    this.#thread.affected({ path: bytesOf(path === "" ? name : `${path}/${name}`), inode });
   }
 
   /**
@@ -220,7 +228,7 @@ export class StoreWalker {
    */
   #checkNew(directory: OpenDirectory, entry: Listed, path: string): void {
     const full = path === "" ? entry.name : `${path}/${entry.name}`;
-    const stat = this.#look(directory.fd, entry, full);
+    const stat = this.#look(directory.fd, entry, { path: full, side: "target" });
     if (stat === undefined) return;
     const hasContent = stat.isRegular && stat.sizeBytes > 0;
     if (!hasContent && stat.nlink === 1) return;
@@ -229,3 +237,5 @@ export class StoreWalker {
     this.#report(full, "new-since", { target: typeName(stat.type) }, entry);
   }
 }
+
+const inodeKey = ({ inoHigh, inoLow }: Listed): string => `${String(inoHigh)}:${String(inoLow)}`;
