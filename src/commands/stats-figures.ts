@@ -20,6 +20,7 @@ import {
 import type { WalkTask } from "../stats/messages.ts";
 import { openScratch } from "../relink/record-file.ts";
 import { RunSorter, type Run } from "../relink/sorter.ts";
+import { identifyFilesystem } from "../tree/identity.ts";
 import { RunFailure } from "../work/errors.ts";
 import { STORE_NAME, readIndexedTargets, type IndexedTargets } from "../../store/store.ts";
 import type { StopReason } from "./context.ts";
@@ -112,8 +113,10 @@ async function readIndex(run: StatsRun): Promise<{ state: IndexedTargets; names:
   if (storeFd < 0) return { state: "missing", names: [] };
   const sorter = new RunSorter(writer.sys, openScratch(writer, temporary.fd, "index"), nameLayout);
   const unit = indexUnit(links.length);
+  const memory = writer.sys.allocate(512);
   const place = {
     storeFd,
+    identity: identifyFilesystem(writer.sys, target.fd, target.device, memory).identity,
     indexDir: options.indexDir === undefined ? undefined : resolve(options.indexDir),
     temporary: { fd: temporary.open("index"), path: `${temporary.path}/index` },
   };
