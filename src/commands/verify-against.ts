@@ -8,7 +8,7 @@ import { rowStates } from "../verify/ledger.ts";
 import type { Finding, TreeRules } from "../verify/messages.ts";
 import { PendingFindings } from "../verify/pending.ts";
 import { walkTrees } from "../verify/trees.ts";
-import { writeCertificate, type CertificateBasis } from "./certificate.ts";
+import { tryCertificate, writeCertificate, type CertificateBasis } from "./certificate.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openRoots } from "./preflight.ts";
 import { reportStart, summarise, tellDifference, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
@@ -22,6 +22,7 @@ export async function verifyAgainst(run: VerifyRun): Promise<VerifySummary> {
   const { kernel, options } = run;
   const filter = collectFilter(kernel, options.filters);
   const { source, target } = openRoots(kernel, options.against ?? "", options.target);
+  tryCertificate(run);
   const store = openReadStore(kernel, target);
   try {
     reportStart(run, source, target);

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -8,10 +9,12 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dedupe, makeWorkplace, type Workplace } from "../support/dedupe.ts";
 import { makeDiverseTree } from "../support/differences.ts";
+import { verify as faultyVerify } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { migrateWell, untouched } from "../support/migrate.ts";
 import { requireLoop } from "../support/skip.ts";
@@ -92,6 +95,23 @@ describe.skipIf(!requireLoop())("a certificate", () => {
     expect(refused.err).toContain("is damaged");
     writeFileSync(path, "{}");
     expect(dedupe(["verify", "--certificate-check", path, target]).err).toContain("no certificate of dedupe");
+  });
+
+  it("is refused before anything is read where it cannot be written, and a failure in the end is in the summary", async () => {
+    const long = file_("x".repeat(253));
+    for (const path of [file_("no/such/folder"), workplace.path, long]) {
+      const run = against(source, target, "--certificate", path);
+      expect([path, run.code, run.events.map(({ type }) => type)]).toEqual([path, 1, ["error"]]);
+      expect(run.events[0]).toMatchObject({ code: "CERTIFICATE" });
+    }
+    const path = file_("late.json");
+    const action = { type: "fail", errno: constants.errno.EIO } as const;
+    const rules = [{ calls: ["fsync"], path: "late.json", action }];
+    const args = ["--against", source, "--certificate", path];
+    const { code, summary } = await faultyVerify(target, { args, plan: { rules } });
+    const error = { code: "CERTIFICATE" };
+    expect([code, summary]).toMatchObject([1, { outcome: "failed", exitCode: 1, findings: {}, error }]);
+    expect(existsSync(path)).toBe(false);
   });
 
   it("remembers the filters that the trees were compared with", () => {
