@@ -1,6 +1,8 @@
 import { resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { signalExitCodes } from "../exit-codes.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
 import { addUp, type Figures } from "../stats/add-up.ts";
 import { keyOf } from "../stats/finder.ts";
 import {
@@ -99,8 +101,18 @@ function* walks(run: StatsRun): Generator<WalkTask> {
   const storePath = Buffer.from(STORE_NAME);
   yield countTask(storeRestUnit(links.length), storePath, "rest");
   if (store === "hidden") return;
-  yield countTask(storeUnit(links.length), Buffer.from(`${STORE_NAME}/objects`), "whole");
-  yield countTask(holderUnit(links.length), Buffer.from(`${STORE_NAME}/groups`), "whole");
+  const parts = [
+    ["objects", storeUnit(links.length)] as const,
+    ["groups", holderUnit(links.length)] as const,
+  ];
+  for (const [name, unit] of parts)
+    if (hasPart(run, name)) yield countTask(unit, Buffer.from(`${STORE_NAME}/${name}`), "whole");
+}
+
+/** A store that lost a directory has none of what was in it, which verify tells. */
+function hasPart({ kernel: { sys, scratch }, storeFd }: StatsRun, name: string): boolean {
+  const memory = sys.allocate(256);
+  return sys.statx(storeFd, scratch.text(name), AT_SYMLINK_NOFOLLOW, memory.address) !== -errno.ENOENT;
 }
 
 function countTask(unit: number, path: Buffer, extent: WalkTask["extent"]): WalkTask {

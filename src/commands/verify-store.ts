@@ -1,7 +1,8 @@
 import { DedupeError } from "../errors.ts";
 import type { VerifySummary } from "../report/events.ts";
-import { check } from "../sys/errors.ts";
+import { check, isSysError } from "../sys/errors.ts";
 import { openDirectory } from "../sys/files.ts";
+import { STORE_NAME } from "../../store/store.ts";
 import type { Crew } from "../verify/crew.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import { DirectoryReader, type Listed } from "../verify/listing.ts";
@@ -82,14 +83,26 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
   return summary;
 }
 
-function rulesOf({ kernel, options }: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
+function rulesOf(run: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
+  const { kernel, options } = run;
   return {
-    objectsFd: openDirectory(kernel, store.fd, "objects"),
-    groupsFd: openDirectory(kernel, store.fd, "groups"),
+    objectsFd: openPart(run, store, "objects"),
+    groupsFd: openPart(run, store, "groups"),
     root: treeRoot(kernel, target),
     compared: store.format.compared,
     depth: options.quick ? "attributes" : "contents",
   };
+}
+
+/** -1 where it is missing, which is a finding: the store is read as if it were empty. @throws SysError */
+function openPart(run: VerifyRun, store: ReadStore, name: "objects" | "groups"): number {
+  try {
+    return openDirectory(run.kernel, store.fd, name);
+  } catch (error) {
+    if (!isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) throw error;
+    tellFinding(run, { path: Buffer.from(`${STORE_NAME}/${name}`), class: "incomplete" }, "finding");
+    return -1;
+  }
 }
 
 function withoutStore(target: string): DedupeError {
@@ -179,6 +192,7 @@ function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): strin
 
 /** A directory is read from where its descriptor stands: the workers need theirs at the beginning. */
 function listAnew({ kernel: { sys, scratch } }: VerifyRun, fd: number): Listed[] {
+  if (fd < 0) return [];
   const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
   try {
     return new DirectoryReader(sys).read(own);

@@ -26,6 +26,7 @@ export type TreeRules = {
 
 /** What checking a store goes by. */
 export type StoreRules = {
+  /** -1: the directory is missing. */
   objectsFd: number;
   groupsFd: number;
   root: TreeRoot;
@@ -85,6 +86,7 @@ export type StoreFindingClass =
   | "deleted"
   | "holder"
   | "not-private"
+  | "incomplete"
   | "index-damaged"
   // Said, and no findings:
   | "new-since"
