@@ -12,6 +12,8 @@ export type IndexedTargets = "read" | "missing" | "damaged" | "locked";
 export type IndexPlace = {
   /** Of TARGET/.dedupe. */
   storeFd: number;
+  /** Of the target's filesystem. */
+  identity: Uint8Array;
   /** Undefined: in the store. */
   indexDir: string | undefined;
   /** An empty directory, where LMDB's lock file goes, so that the target is not written to. */
@@ -24,7 +26,7 @@ export type IndexPlace = {
  */
 export async function readIndexedTargets(
   writer: Kernel,
-  { storeFd, indexDir, temporary }: IndexPlace,
+  { storeFd, identity, indexDir, temporary }: IndexPlace,
   visit: (targets: Iterable<bigint>) => Promise<void>,
 ): Promise<IndexedTargets> {
   const { sys, scratch } = writer;
@@ -36,7 +38,7 @@ export async function readIndexedTargets(
     if (state !== "read") return state;
     const data = scratch.text(`${directory}/data.mdb`);
     check(sys.symlinkat(data, temporary.fd, scratch.text("data.mdb")), "symlinkat", "data.mdb");
-    return await visitRows(temporary.path, visit);
+    return await visitRows(temporary.path, identity, visit);
   } finally {
     if (lockFd >= 0) sys.close(lockFd);
   }
@@ -59,6 +61,7 @@ function lookAt(kernel: Kernel, directory: string): IndexedTargets {
 /** What LMDB refuses, or cannot follow, is a damaged index: it only ever saves a read (P9). */
 async function visitRows(
   path: string,
+  identity: Uint8Array,
   visit: (targets: Iterable<bigint>) => Promise<void>,
 ): Promise<IndexedTargets> {
   let index: Index;
@@ -69,7 +72,7 @@ async function visitRows(
   }
   try {
     const watch = { failed: false };
-    await visit(guarded(index.targets(), watch));
+    await visit(guarded(index.targets(identity), watch));
     return watch.failed ? "damaged" : "read";
   } finally {
     await index.close();

@@ -2,9 +2,18 @@ import { createHash, randomBytes } from "node:crypto";
 import { isAbsolute, resolve } from "node:path";
 import { DedupeError } from "../errors.ts";
 import type { VerifySummary } from "../report/events.ts";
-import { AT_FDCWD } from "../sys/constants.ts";
-import { isSysError } from "../sys/errors.ts";
-import { openDirectory, openRoot, readFile, writeFileDurably } from "../sys/files.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../sys/constants.ts";
+import { SysError, check, errno, isSysError } from "../sys/errors.ts";
+import {
+  openDirectory,
+  openRoot,
+  readFile,
+  temporaryOf,
+  writeFileDurably,
+  type Kernel,
+} from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
 import type { FilterRules } from "../tree/filter.ts";
 import type { TreeRules } from "../verify/messages.ts";
 import type { VerifyRun } from "./verify-run.ts";
@@ -38,12 +47,42 @@ export type Certificate = {
 
 type StoredRule = Omit<FilterRules[number], "pattern"> & { pattern: string };
 
+/** Proves, before anything is read, that the file which the user named can be made. @throws DedupeError */
+export function tryCertificate({ writer, options: { certificate } }: VerifyRun): void {
+  if (certificate === undefined) return;
+  try {
+    inPlaceOf(writer, certificate, (directory, name) => {
+      const { sys, scratch } = writer;
+      const stat = new Stat(sys);
+      const found = sys.statx(directory, scratch.text(name), AT_SYMLINK_NOFOLLOW, stat.address);
+      if (name === "" || (found === 0 && stat.isDirectory)) throw new SysError("openat", errno.EISDIR, name);
+      const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+      const made = sys.openat(directory, scratch.text(temporaryOf(name)), flags, 0o600);
+      // What a killed run left is written over.
+      if (made === -errno.EEXIST) return;
+      sys.close(check(made, "openat", name));
+      sys.unlinkat(directory, scratch.text(temporaryOf(name)), 0);
+    });
+  } catch (cause) {
+    if (!isSysError(cause)) throw cause;
+    const { message, hint } = unwritable(certificate, cause);
+    throw new DedupeError("CERTIFICATE", message, { hint, cause });
+  }
+}
+
+function unwritable(certificate: string, { message }: SysError): { message: string; hint: string } {
+  return {
+    message: `the certificate ${certificate} cannot be written: ${message}`,
+    hint: "Name a file in a directory that this user may write, and run again.",
+  };
+}
+
 /** Writes the certificate of a pair of equal trees. A place that cannot be written is said. */
 export function writeCertificate(
   run: VerifyRun,
   store: ReadStore | undefined,
   basis: CertificateBasis,
-): { certificate?: string } {
+): Partial<Pick<VerifySummary, "certificate" | "outcome" | "exitCode" | "error">> {
   const content = Buffer.from(`${JSON.stringify(make(run, basis), null, 2)}\n`);
   const { certificate, target } = run.options;
   const stamp = basis.startedAt.toISOString().replaceAll(/[-:]|\.\d+/g, "");
@@ -57,14 +96,9 @@ export function writeCertificate(
   } catch (cause) {
     if (!isSysError(cause)) throw cause;
     if (certificate === undefined) return tellUnwritten(run, cause.message);
-    throw new DedupeError(
-      "CERTIFICATE",
-      `the certificate ${certificate} cannot be written: ${cause.message}`,
-      {
-        hint: "The trees are equal. Name a file in a directory that this user may write, and run again.",
-        cause,
-      },
-    );
+    const { message, hint } = unwritable(certificate, cause);
+    const error = { code: "CERTIFICATE", message, hint: `The trees are equal. ${hint}` };
+    return { outcome: "failed", exitCode: exitCodes.failed.code, error };
   }
 }
 
@@ -84,11 +118,17 @@ function writeIntoLog({ writer }: VerifyRun, store: ReadStore, name: string, con
 }
 
 function writeTo({ writer }: VerifyRun, path: string, content: Buffer): void {
+  inPlaceOf(writer, path, (directory, name) => {
+    writeFileDurably(writer, directory, name, content);
+  });
+}
+
+function inPlaceOf(writer: Kernel, path: string, work: (directory: number, name: string) => void): void {
   const full = isAbsolute(path) ? path : resolve(path);
   const slash = full.lastIndexOf("/");
   const directory = openRoot(writer, full.slice(0, slash) || "/");
   try {
-    writeFileDurably(writer, directory, full.slice(slash + 1), content);
+    work(directory, full.slice(slash + 1));
   } finally {
     writer.sys.close(directory);
   }

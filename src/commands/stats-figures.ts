@@ -1,6 +1,8 @@
 import { resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { signalExitCodes } from "../exit-codes.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
 import { addUp, type Figures } from "../stats/add-up.ts";
 import { keyOf } from "../stats/finder.ts";
 import {
@@ -20,6 +22,7 @@ import {
 import type { WalkTask } from "../stats/messages.ts";
 import { openScratch } from "../relink/record-file.ts";
 import { RunSorter, type Run } from "../relink/sorter.ts";
+import { identifyFilesystem } from "../tree/identity.ts";
 import { RunFailure } from "../work/errors.ts";
 import { STORE_NAME, readIndexedTargets, type IndexedTargets } from "../../store/store.ts";
 import type { StopReason } from "./context.ts";
@@ -98,8 +101,18 @@ function* walks(run: StatsRun): Generator<WalkTask> {
   const storePath = Buffer.from(STORE_NAME);
   yield countTask(storeRestUnit(links.length), storePath, "rest");
   if (store === "hidden") return;
-  yield countTask(storeUnit(links.length), Buffer.from(`${STORE_NAME}/objects`), "whole");
-  yield countTask(holderUnit(links.length), Buffer.from(`${STORE_NAME}/groups`), "whole");
+  const parts = [
+    ["objects", storeUnit(links.length)] as const,
+    ["groups", holderUnit(links.length)] as const,
+  ];
+  for (const [name, unit] of parts)
+    if (hasPart(run, name)) yield countTask(unit, Buffer.from(`${STORE_NAME}/${name}`), "whole");
+}
+
+/** A store that lost a directory has none of what was in it, which verify tells. */
+function hasPart({ kernel: { sys, scratch }, storeFd }: StatsRun, name: string): boolean {
+  const memory = sys.allocate(256);
+  return sys.statx(storeFd, scratch.text(name), AT_SYMLINK_NOFOLLOW, memory.address) !== -errno.ENOENT;
 }
 
 function countTask(unit: number, path: Buffer, extent: WalkTask["extent"]): WalkTask {
@@ -112,8 +125,10 @@ async function readIndex(run: StatsRun): Promise<{ state: IndexedTargets; names:
   if (storeFd < 0) return { state: "missing", names: [] };
   const sorter = new RunSorter(writer.sys, openScratch(writer, temporary.fd, "index"), nameLayout);
   const unit = indexUnit(links.length);
+  const memory = writer.sys.allocate(512);
   const place = {
     storeFd,
+    identity: identifyFilesystem(writer.sys, target.fd, target.device, memory).identity,
     indexDir: options.indexDir === undefined ? undefined : resolve(options.indexDir),
     temporary: { fd: temporary.open("index"), path: `${temporary.path}/index` },
   };

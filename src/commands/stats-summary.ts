@@ -1,9 +1,12 @@
 import { exitCodes } from "../exit-codes.ts";
+import { StoreError, existingPolicy } from "../../store/store.ts";
 import type { StatsSummary } from "../report/events.ts";
+import { isSysError } from "../sys/errors.ts";
 import {
   COUNT_DIRECTORIES,
   COUNT_DIRECTORY_BYTES,
   COUNT_NAMES,
+  COUNT_OBJECTS,
   COUNT_SIBLINGS,
   holderUnit,
   storeRestUnit,
@@ -29,6 +32,7 @@ export function summariseStats(run: StatsRun, ending: StatsEnding): StatsSummary
     ...wholeOf(run, finished),
     ...storeOf(run, finished),
     store,
+    ...rulesOf(run),
     linkLimit,
     brokenChains: finished === undefined ? 0 : brokenChains(run, finished.figures).length,
     failures,
@@ -36,6 +40,21 @@ export function summariseStats(run: StatsRun, ending: StatsEnding): StatsSummary
     peakRssAnonBytes,
     ...(ending.type === "failed" ? { error: errorOf(ending) } : {}),
   };
+}
+
+/** By which rules the store was made, where it says so. */
+function rulesOf({ kernel, storeFd }: StatsRun): Pick<StatsSummary, "merge" | "ignored"> {
+  if (storeFd < 0) return {};
+  try {
+    const policy = existingPolicy(kernel, storeFd);
+    if (policy === undefined) return {};
+    const { merge, compared } = policy;
+    const ignored = (["time", "mode", "owner", "xattrs"] as const).filter((name) => !compared[name]);
+    return { merge, ignored };
+  } catch (error) {
+    if (!(error instanceof StoreError) && !isSysError(error)) throw error;
+    return {};
+  }
 }
 
 function outcomeOf(ending: StatsEnding, failures: number): Pick<StatsSummary, "outcome" | "exitCode"> {
@@ -141,7 +160,7 @@ function storeOf({ pool, links }: StatsRun, finished: Finished | undefined): Sto
   const rest = storeRestUnit(links.length);
   const whole = finished?.figures.whole;
   return {
-    objects: pool.counted(objects, COUNT_NAMES) - pool.counted(objects, COUNT_DIRECTORIES),
+    objects: pool.counted(objects, COUNT_OBJECTS),
     siblings: pool.counted(objects, COUNT_SIBLINGS),
     unnamedObjects: whole?.unnamedObjects ?? 0,
     unnamedBytes: whole?.unnamedBytes ?? 0,

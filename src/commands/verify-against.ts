@@ -1,11 +1,14 @@
+import { tmpdir } from "node:os";
 import type { VerifySummary } from "../report/events.ts";
+import { explained, explanationOf, type DifferenceClass } from "../verify/compare.ts";
 import { limitsOf } from "../verify/limits.ts";
 import { Ledger } from "../verify/ledger.ts";
-import { LAYOUT_EXPLAINED, ROW_WORDS, hasFlag } from "../verify/ledger-row.ts";
+import { ROW_WORDS, hasFlag } from "../verify/ledger-row.ts";
 import { rowStates } from "../verify/ledger.ts";
 import type { Finding, TreeRules } from "../verify/messages.ts";
+import { PendingFindings } from "../verify/pending.ts";
 import { walkTrees } from "../verify/trees.ts";
-import { writeCertificate, type CertificateBasis } from "./certificate.ts";
+import { tryCertificate, writeCertificate, type CertificateBasis } from "./certificate.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openRoots } from "./preflight.ts";
 import { reportStart, summarise, tellDifference, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
@@ -13,14 +16,13 @@ import { openReadStore, type ReadStore } from "./verify-target.ts";
 
 /** What a target without a store is held to. */
 const strict = { compared: { mode: true, owner: true, time: true, xattrs: true }, merge: "all" } as const;
-/** Lost holes that wait for the end of the run; what comes later is judged at once. */
-const MOST_PENDING = 100_000;
 
 /** The target is the source: names, contents, attributes, holes, links. */
 export async function verifyAgainst(run: VerifyRun): Promise<VerifySummary> {
   const { kernel, options } = run;
   const filter = collectFilter(kernel, options.filters);
   const { source, target } = openRoots(kernel, options.against ?? "", options.target);
+  tryCertificate(run);
   const store = openReadStore(kernel, target);
   try {
     reportStart(run, source, target);
@@ -46,13 +48,13 @@ async function compare(
 ): Promise<VerifySummary> {
   const memory = Ledger.allocate();
   const ledger = new Ledger(run.writer, memory, "/");
-  const holes: Finding[] = [];
+  const pending = new PendingFindings(run.writer, tmpdir());
   let digests: Buffer[] | undefined;
   const listener = {
     findings: (findings: Finding[]): void => {
       for (const finding of findings) {
-        if (finding.pending !== undefined && holes.length < MOST_PENDING) holes.push(finding);
-        else tellDifference(run, finding);
+        const waits = finding.pending !== undefined && pending.add(finding);
+        if (!waits) tellDifference(run, finding);
       }
     },
   };
@@ -60,7 +62,8 @@ async function compare(
   const ending = await withCrew(run, setup, listener, async (crew) => {
     digests = await walkTrees(crew, run.parts);
   });
-  for (const finding of holes) tellDifference(run, judgeHoles(ledger, finding));
+  for (const finding of pending.all()) tellDifference(run, judgeLate(ledger, finding));
+  pending.close();
   ledger.close();
   const source = run.options.against ?? "";
   const [ours, theirs] = (digests ?? []).map((digest) => digest.toString("hex"));
@@ -71,11 +74,12 @@ async function compare(
   return { ...summary, ...(summary.outcome === "sound" ? writeCertificate(run, store, basis) : {}) };
 }
 
-/** A file that is also one without holes in the source may have none on the target. */
-function judgeHoles(ledger: Ledger, finding: Finding): Finding {
+/** What the target's inode has may be right by another source inode that it stands for. */
+function judgeLate(ledger: Ledger, finding: Finding): Finding {
   const row = new Int32Array(ROW_WORDS);
   if (finding.pending === undefined) return finding;
   const state = ledger.find({ side: 1, ...finding.pending }, row);
-  const isExplained = state === rowStates.known && hasFlag(row, LAYOUT_EXPLAINED);
-  return isExplained ? { ...finding, class: "holes-merged" } : finding;
+  const name = finding.class as DifferenceClass;
+  if (state !== rowStates.known || !hasFlag(row, explanationOf(name))) return finding;
+  return { ...finding, ...explained({ class: name, name: finding.name }) };
 }

@@ -123,7 +123,9 @@ export class Strangers {
       target.mtimeNs === facts.mtimeNs;
     if (!isSame || ref.kind !== "object" || ref.sibling === NO_OBJECT) return false;
     const { sys } = this.#run.kernel;
-    const there = sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, this.#stat.address);
+    const name = ref.format();
+    const there =
+      objectsFd < 0 ? -errno.ENOENT : sys.statx(objectsFd, name, AT_SYMLINK_NOFOLLOW, this.#stat.address);
     if (there !== -errno.ENOENT) return false;
     const [digest, variant] = [ref.digest, ref.variant].map((bytes) => Buffer.from(bytes).toString("hex"));
     if (variantText(facts, compared) !== variant) return false;

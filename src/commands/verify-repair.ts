@@ -13,7 +13,7 @@ import { RecordedObjects } from "../repair/recorded.ts";
 import { Repair } from "../repair/repair.ts";
 import { RunFailure } from "../work/errors.ts";
 import { CrewFailure } from "../verify/crew.ts";
-import type { Failure, Finding, StoreRules } from "../verify/messages.ts";
+import type { Affected, Failure, Finding, StoreRules } from "../verify/messages.ts";
 import type { StopReason } from "./context.ts";
 import { leftover } from "./open-target.ts";
 import { openNamed, targetRefusal, type Root } from "./preflight.ts";
@@ -25,6 +25,8 @@ import { openReadStore, type ReadStore } from "./verify-target.ts";
 /** Objects of which a copy lies in tmp/ at once: what the target needs room for. */
 const BATCH_OBJECTS = 64;
 
+/** What a filesystem says of blocks that cannot be read, or are not what their checksum says. */
+const DAMAGED: ReadonlySet<string> = new Set(["EIO", "EBADMSG", "EUCLEAN"]);
 const OBJECT = /^\.dedupe\/objects\/..\/./;
 
 /** Locked against everyone, and what a killed run left is finished. @throws DedupeError */
@@ -68,13 +70,13 @@ export class Repairing {
   /** Classes of what was found, by the path of the object. */
   readonly #classes = new Map<string, string[]>();
   readonly #unreadable = new Map<string, Failure>();
-  readonly #affected: Buffer[] = [];
+  readonly #affected: Affected[] = [];
   /** Names in the snapshots by their inode, "high:low". */
   readonly #names = new Map<string, Buffer[]>();
   readonly #inodes = new Map<Buffer, string>();
-  /** Inodes whose names are as they should be by now, or were told. */
   /** Names in the store that an inode was given which lay under another one. */
   readonly #given = new Set<string>();
+  /** Inodes whose names are as they should be by now, or were told. */
   readonly #cleared = new Set<string>();
 
   constructor(run: VerifyRun, rules: StoreRules) {
@@ -92,24 +94,20 @@ export class Repairing {
     this.#classes.set(text, [...(this.#classes.get(text) ?? []), name]);
   }
 
-  /** Objects that the disk does not give are damaged, and their names have to be found. */
-  listener(suspects: Set<string>) {
+  listener() {
     return {
-      affected: (paths: Buffer[]): void => {
-        this.#affected.push(...paths);
-      },
-      failures: (failures: Failure[]): void => {
-        for (const failure of failures) {
-          const text = failure.path.toString("latin1");
-          const inode = failure.code === "EIO" && OBJECT.test(text) ? this.#inodeAt(failure.path) : undefined;
-          if (inode === undefined) tellFailure(this.#run, failure);
-          else {
-            this.#unreadable.set(text, failure);
-            suspects.add(inode);
-          }
-        }
+      affected: (affected: Affected[]): void => {
+        this.#affected.push(...affected);
       },
     };
+  }
+
+  /** Objects that the disk does not give are damaged. @returns false: it is a failure like others */
+  holds(failure: Failure): boolean {
+    const text = failure.path.toString("latin1");
+    if (!DAMAGED.has(failure.code) || !OBJECT.test(text)) return false;
+    this.#unreadable.set(text, failure);
+    return true;
   }
 
   #inodeAt(path: Buffer): string | undefined {
@@ -124,8 +122,7 @@ export class Repairing {
 
   /** @throws bugs */
   async repair({ target, store, ending, strangers }: Checked): Promise<Ending> {
-    for (const path of this.#affected) {
-      const inode = this.#inodeAt(path) ?? "";
+    for (const { path, inode } of this.#affected) {
       const names = this.#names.get(inode) ?? [];
       names.push(path);
       this.#names.set(inode, names);

@@ -164,9 +164,9 @@ export async function withCrew(
   }
 }
 
-export function tellFailure(run: VerifyRun, failure: Failure): void {
+export function tellFailure(run: VerifyRun, { path, code, message }: Failure): void {
   run.failures++;
-  run.context.reporter.emit({ type: "failure", ...failure });
+  run.context.reporter.emit({ type: "failure", path, code, message });
 }
 
 export function tellAffected(run: VerifyRun, path: Buffer): void {
@@ -183,8 +183,8 @@ function listener(run: VerifyRun): Omit<CrewListener, "findings"> {
     looked: (looked) => {
       for (const each of looked) reporter.emit({ type: "entry", ...each });
     },
-    affected: (paths) => {
-      for (const path of paths) tellAffected(run, path);
+    affected: (affected) => {
+      for (const { path } of affected) tellAffected(run, path);
     },
   };
 }
@@ -242,7 +242,7 @@ export function summarise(run: VerifyRun, ending: Ending, specific: Specific): V
 
 function outcomeOf(run: VerifyRun, ending: Ending): VerifySummary["outcome"] {
   if (ending.type !== "finished") return ending.type;
-  if (Object.keys(run.findings).length > 0) return "findings";
+  if (Object.keys(run.findings).length > 0 || run.unrepaired > 0) return "findings";
   if (run.failures > 0) return "partial";
   return run.repaired.objects > 0 ? "repaired" : "sound";
 }

@@ -1,17 +1,26 @@
 import { DedupeError } from "../errors.ts";
 import type { VerifySummary } from "../report/events.ts";
-import { check } from "../sys/errors.ts";
+import { check, isSysError } from "../sys/errors.ts";
 import { openDirectory } from "../sys/files.ts";
+import { STORE_NAME } from "../../store/store.ts";
 import type { Crew } from "../verify/crew.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import { DirectoryReader, type Listed } from "../verify/listing.ts";
-import type { Finding, StoreRules } from "../verify/messages.ts";
+import type { Failure, Finding, StoreRules } from "../verify/messages.ts";
 import { fanOutName } from "../verify/object-name.ts";
 import { follow, walkNames } from "../verify/trees.ts";
 import { openNamed, type Root } from "./preflight.ts";
 import { Strangers } from "./verify-deleted.ts";
 import { Repairing, openForRepair } from "./verify-repair.ts";
-import { reportStart, summarise, tellFinding, treeRoot, withCrew, type VerifyRun } from "./verify-run.ts";
+import {
+  reportStart,
+  summarise,
+  tellFailure,
+  tellFinding,
+  treeRoot,
+  withCrew,
+  type VerifyRun,
+} from "./verify-run.ts";
 import { chosenSlice, recordSlice } from "./verify-slices.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";
 
@@ -62,19 +71,38 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
     ...(repair ? { repaired: run.repaired, unrepaired: run.unrepaired } : {}),
     ...(run.options.against === undefined ? {} : { source: run.options.against }),
   });
-  if (slice !== undefined && summary.failures === 0 && ending.type === "finished")
-    recordSlice(run, store, slice);
+  if (slice !== undefined) {
+    const isRead = ending.type === "finished";
+    recordSlice(
+      run,
+      store,
+      slice,
+      isRead ? { type: "read", failures: summary.failures } : { type: "stopped" },
+    );
+  }
   return summary;
 }
 
-function rulesOf({ kernel, options }: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
+function rulesOf(run: VerifyRun, target: Root, store: ReadStore): Omit<StoreRules, "slice"> {
+  const { kernel, options } = run;
   return {
-    objectsFd: openDirectory(kernel, store.fd, "objects"),
-    groupsFd: openDirectory(kernel, store.fd, "groups"),
+    objectsFd: openPart(run, store, "objects"),
+    groupsFd: openPart(run, store, "groups"),
     root: treeRoot(kernel, target),
     compared: store.format.compared,
     depth: options.quick ? "attributes" : "contents",
   };
+}
+
+/** -1 where it is missing, which is a finding: the store is read as if it were empty. @throws SysError */
+function openPart(run: VerifyRun, store: ReadStore, name: "objects" | "groups"): number {
+  try {
+    return openDirectory(run.kernel, store.fd, name);
+  } catch (error) {
+    if (!isSysError(error, "ENOENT", "ENOTDIR", "ELOOP")) throw error;
+    tellFinding(run, { path: Buffer.from(`${STORE_NAME}/${name}`), class: "incomplete" }, "finding");
+    return -1;
+  }
 }
 
 function withoutStore(target: string): DedupeError {
@@ -111,7 +139,13 @@ function listenerOf({ run, suspects, strangers, repairing }: StoreCheck) {
         repairing?.note(finding);
       }
     },
-    ...(repairing === undefined ? {} : repairing.listener(suspects)),
+    failures: (failures: Failure[]): void => {
+      for (const failure of failures) {
+        if (failure.inode !== undefined) suspects.add(failure.inode);
+        if (repairing?.holds(failure) !== true) tellFailure(run, failure);
+      }
+    },
+    ...(repairing === undefined ? {} : repairing.listener()),
   };
 }
 
@@ -158,6 +192,7 @@ function fanOut(run: VerifyRun, fd: number, parent: "objects" | "groups"): strin
 
 /** A directory is read from where its descriptor stands: the workers need theirs at the beginning. */
 function listAnew({ kernel: { sys, scratch } }: VerifyRun, fd: number): Listed[] {
+  if (fd < 0) return [];
   const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
   try {
     return new DirectoryReader(sys).read(own);

@@ -88,7 +88,7 @@ export class Examiner {
       const digest = this.#content.hash(fd, sizeBytes);
       return digest === undefined ? undefined : Buffer.from(digest);
     } catch (error) {
-      if (isSysError(error, "EIO")) return undefined;
+      if (isSysError(error, "EIO", "EBADMSG", "EUCLEAN")) return undefined;
       throw error;
     }
   }

@@ -116,17 +116,20 @@ function twiceText({ twiceInodes }: StatsSummary): string {
   return `${formatQuantity(twiceInodes, "inode")} reached twice through a mount: held alone by none`;
 }
 
-function whatNext({ store, target, brokenChains }: StatsSummary): string[] {
+function whatNext({ store, target, brokenChains, merge, ignored = [] }: StatsSummary): string[] {
   const root = quoteForShell(target);
+  const options = ignored.map((name) => `--ignore-${name} `).join("");
   const heal = [
     "Where a chain is broken the links between the same files may be lost. What healing it would free is said by",
-    `  dedupe relink --dry-run ${root}`,
+    `  dedupe relink --dry-run ${options}${root}`,
     "and the same without --dry-run heals it.",
   ];
   const compact = [
     "The store holds what a deleted snapshot had until it is compacted:",
     `  dedupe compact ${root}`,
   ];
-  const parts = [...(brokenChains > 0 ? heal : []), ...(store === "missing" ? [] : compact)];
+  // relink merges, which a store that is to keep the source's own groups alone refuses.
+  const isHealable = brokenChains > 0 && merge !== "none";
+  const parts = [...(isHealable ? heal : []), ...(store === "missing" ? [] : compact)];
   return parts.length === 0 ? [] : ["", ...parts];
 }

@@ -217,6 +217,9 @@ export type StatsSummary = {
   aloneBytes: number;
   /** Whether the store could be read. */
   store: "read" | "missing" | "hidden";
+  /** By which rules it was made, where that is known: what a relink of this target has to be given. */
+  merge?: "all" | "none";
+  ignored?: readonly ("time" | "mode" | "owner" | "xattrs")[];
   objects: number;
   siblings: number;
   /** Objects that no name outside the store has, and what they take: what is freed by compaction. */

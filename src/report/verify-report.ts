@@ -13,7 +13,8 @@ export function verifyReport(summary: VerifySummary, skipped: string): string[] 
   return ["", verifyHeadline(summary), "", ...table, "", ...verdict(summary)];
 }
 
-export function verifyHeadline({ outcome, elapsedMs, findings, failures, exitCode }: VerifySummary): string {
+export function verifyHeadline(summary: VerifySummary): string {
+  const { outcome, elapsedMs, findings, failures, exitCode, unrepaired = 0 } = summary;
   const time = `after ${formatDuration(elapsedMs)}`;
   switch (outcome) {
     case "sound":
@@ -21,7 +22,9 @@ export function verifyHeadline({ outcome, elapsedMs, findings, failures, exitCod
     case "repaired":
       return `Finished ${time}: all that was found was repaired.`;
     case "findings":
-      return `Finished ${time}: ${formatQuantity(sum(findings), "finding")}.`;
+      return sum(findings) === 0
+        ? `Finished ${time}: ${formatQuantity(unrepaired, "object")} could not be repaired.`
+        : `Finished ${time}: ${formatQuantity(sum(findings), "finding")}.`;
     case "partial":
       return `Finished ${time}, but ${formatQuantity(failures, "entry", "entries")} could not be read.`;
     case "failed":

@@ -64,9 +64,9 @@ export type WholeFigures = {
   /** Objects that no name but the store's has. */
   unnamedObjects: number;
   unnamedBytes: number;
-  /** Files of the store that are no objects: index, log, what is being built. */
+  /** Files of the store that are no objects (index, log), and what is being built there. */
   storeRestBytes: number;
-  /** Inodes with names in the snapshots and elsewhere, neither there nor in the store. */
+  /** Inodes with names in the snapshots or in the store, and others elsewhere. */
   elsewhereInodes: number;
   elsewhereBytes: number;
   /** Inodes that were reached by more names than they have. */
@@ -249,7 +249,11 @@ function take(inode: Tallied, rules: AddUpRules, figures: Figures): void {
     if (inStore > 0 && inStoreRest === 0 && isWhole) {
       whole.unnamedObjects++;
       whole.unnamedBytes += bytes;
-    } else if (inStore === 0) whole.storeRestBytes += bytes;
+    } else if (inStore === 0 || inStoreRest > 0) whole.storeRestBytes += bytes;
+    else if (met < links) {
+      whole.elsewhereInodes++;
+      whole.elsewhereBytes += bytes;
+    }
     return;
   }
   takeWhole(inode, names, { isWhole, rules, whole });

@@ -9,12 +9,20 @@ export type Link = {
 };
 
 /** `daily.` and 3; a date, or any other name, has no number. */
-type Place = { container: string; series: string; number: number; name: Buffer };
+type Place = { container: string; chain: string; series: string; number: number; name: Buffer };
+
+/** rsnapshot rotates the last of a series into the next longer one: these are one chain. Other series have no kin. */
+const intervals = new Set(
+  [
+    ...["minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "yearly", "annually"],
+    ...["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"],
+  ].map((name) => `${name}.`),
+);
 
 /**
- * The units of a plan with each snapshot beside the one that was made before it: by container, then the series
- * (hourly, daily) whose first is newest, then by number, or by name where that is a date. Other units follow as they
- * are.
+ * The units of a plan with each snapshot beside the one that was made before it: by container, then the chain and the
+ * series (hourly, daily) whose first is newest, then by number, or by name where that is a date. Other units follow as
+ * they are.
  */
 export function orderUnits(units: readonly Unit[]): Link[] {
   const snapshots = units.filter(({ type }) => type === "snapshot");
@@ -22,8 +30,7 @@ export function orderUnits(units: readonly Unit[]): Link[] {
   const place = (unit: Unit): Place => places.get(unit) as Place;
   const newest = new Map<string, bigint>();
   for (const unit of snapshots) {
-    const { container, series } = place(unit);
-    for (const key of [container, `${container}/${series}`])
+    for (const key of keysOf(place(unit)))
       if (unit.mtimeNs > (newest.get(key) ?? -1n << 63n)) newest.set(key, unit.mtimeNs);
   }
   const byNewest = (a: string, b: string): number => {
@@ -33,15 +40,14 @@ export function orderUnits(units: readonly Unit[]): Link[] {
   const ordered = [...snapshots].sort((left, right) => {
     const [a, b] = [place(left), place(right)];
     return (
-      byNewest(a.container, b.container) ||
-      byNewest(`${a.container}/${a.series}`, `${b.container}/${b.series}`) ||
+      keysOf(a).reduce((order, key, at) => order || byNewest(key, keysOf(b)[at] as string), 0) ||
       a.number - b.number ||
       b.name.compare(a.name)
     );
   });
   const links = ordered.map((unit, at): Link => {
     const next = ordered[at + 1];
-    return { unit, hasNeighbour: next !== undefined && place(next).container === place(unit).container };
+    return { unit, hasNeighbour: next !== undefined && chainOf(place(next)) === chainOf(place(unit)) };
   });
   const others = units.filter(({ type }) => type !== "snapshot");
   return [...links, ...others.map((unit): Link => ({ unit, hasNeighbour: false }))];
@@ -54,5 +60,13 @@ function placeOf({ path }: Unit): Place {
   const isNumbered = numbered !== null && /^[A-Za-z][A-Za-z_-]*\.$/.test(numbered[1] ?? "");
   const series = isNumbered ? (numbered[1] ?? "") : (/^\D*/.exec(text)?.[0] ?? "");
   const number = isNumbered ? Number(numbered[2]) : 0;
-  return { container: parent.toString("latin1"), series, number, name };
+  const chain = intervals.has(series.toLowerCase()) ? "" : series;
+  return { container: parent.toString("latin1"), chain, series, number, name };
+}
+
+const chainOf = ({ container, chain }: Place): string => `${container}/${chain}`;
+
+/** What snapshots are grouped by, the outermost first. */
+function keysOf(place: Place): string[] {
+  return [place.container, chainOf(place), `${chainOf(place)}/${place.series}`];
 }

@@ -1,4 +1,5 @@
 import { RunSorter, type Run } from "../relink/sorter.ts";
+import { DT_REG } from "../sys/constants.ts";
 import type { Stat } from "../sys/stat.ts";
 import type { Listing } from "../tree/listing.ts";
 import {
@@ -6,6 +7,7 @@ import {
   COUNT_DIRECTORIES,
   COUNT_DIRECTORY_BYTES,
   COUNT_NAMES,
+  COUNT_OBJECTS,
   COUNT_SIBLINGS,
   DEVICE,
   FACT_STATX,
@@ -23,7 +25,7 @@ import type { StatsThread } from "./thread.ts";
 import type { Frame, Visitor } from "./walk.ts";
 
 /** docs/store-format.md, "Names": a sibling's number ends the name of an object. */
-const siblingName = /\.[1-9][0-9]{0,8}$/;
+const objectName = /^[0-9a-f]{62}\.[0-9a-f]{16}(?:\.g[0-9a-f]{16})?(\.[1-9][0-9]{0,8})?$/;
 
 /** Writes down each name of what is walked, and each inode when it is first met. */
 export class Counter implements Visitor {
@@ -56,14 +58,14 @@ export class Counter implements Visitor {
     const { inoHigh, inoLow } = listing;
     if (!this.#seen.has(device, inoHigh, inoLow)) return false;
     this.#name(device, inoHigh, inoLow);
-    if (this.#unit === this.#storeUnit) this.#countSibling(listing.copyName());
+    if (this.#unit === this.#storeUnit && listing.type === DT_REG) this.#countObject(listing.copyName());
     return true;
   }
 
   inode(_frame: Frame, name: Buffer, stat: Stat): void {
     const { device, inoHigh, inoLow } = stat;
     this.#name(device, inoHigh, inoLow);
-    if (this.#unit === this.#storeUnit) this.#countSibling(name);
+    if (this.#unit === this.#storeUnit && stat.isRegular) this.#countObject(name);
     if (this.#seen.has(device, inoHigh, inoLow)) return;
     this.#seen.add(device, inoHigh, inoLow);
     const fact = this.#facts.next();
@@ -83,8 +85,11 @@ export class Counter implements Visitor {
     record[UNIT] = this.#unit;
   }
 
-  #countSibling(name: Buffer): void {
-    if (siblingName.test(name.toString("latin1"))) this.#thread.count(this.#unit, COUNT_SIBLINGS, 1);
+  #countObject(name: Buffer): void {
+    const parts = objectName.exec(name.toString("latin1"));
+    if (parts === null) return;
+    this.#thread.count(this.#unit, COUNT_OBJECTS, 1);
+    if (parts[1] !== undefined) this.#thread.count(this.#unit, COUNT_SIBLINGS, 1);
   }
 
   finish(): { names: Run[]; facts: Run[] } {

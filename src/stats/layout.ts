@@ -36,9 +36,10 @@ export const indexUnit = (units: number): number => units + 3;
 export const COUNT_NAMES = 0;
 export const COUNT_DIRECTORIES = 1;
 export const COUNT_DIRECTORY_BYTES = 2;
-/** Of the store: names of siblings. */
-export const COUNT_SIBLINGS = 3;
-export const COUNT_COLUMNS = 4;
+/** Of the store: names of objects, and those of siblings, which are among them in objects/. */
+export const COUNT_OBJECTS = 3;
+export const COUNT_SIBLINGS = 4;
+export const COUNT_COLUMNS = 5;
 
 /** st_blocks counts these. */
 export const BLOCK_BYTES = 512;

@@ -27,6 +27,7 @@ const sentences: Readonly<Record<string, string>> = {
   ENAMETOOLONG: "name too long",
   EOPNOTSUPP: "not supported by the file system",
   EUCLEAN: "the file system is damaged",
+  EBADMSG: "the file system is damaged: a checksum does not fit",
   ENODEV: "the device is gone",
   ENXIO: "the device is gone",
   ESTALE: "stale file handle",

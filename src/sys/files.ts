@@ -91,6 +91,9 @@ export function readAt({ sys }: Kernel, fd: number, offset: number, sizeBytes: n
   return Buffer.from(memory.bytes.subarray(0, got));
 }
 
+/** What writeFileDurably calls a file until it is whole. */
+export const temporaryOf = (name: string): string => `${name}.new`;
+
 /** Writes a small file so that a power cut leaves the old one or the new one, whole. @throws SysError */
 export function writeFileDurably(
   { sys, scratch }: Kernel,
@@ -98,7 +101,7 @@ export function writeFileDurably(
   name: string,
   content: Buffer,
 ): void {
-  const temporary = `${name}.new`;
+  const temporary = temporaryOf(name);
   sys.unlinkat(dirFd, scratch.text(temporary), 0);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
   const fd = check(sys.openat(dirFd, scratch.text(temporary), flags, 0o600), "openat", temporary);

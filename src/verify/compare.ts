@@ -1,5 +1,13 @@
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from "../sys/constants.ts";
 import type { Facts } from "./inode-reader.ts";
+import {
+  GROUP_EXPLAINED,
+  LAYOUT_EXPLAINED,
+  MODE_EXPLAINED,
+  OWNER_EXPLAINED,
+  TIME_EXPLAINED,
+  XATTRS_EXPLAINED,
+} from "./ledger-row.ts";
 import { heldTime, type Limits } from "./limits.ts";
 import type { XattrPair } from "./xattr-reader.ts";
 
@@ -137,29 +145,40 @@ function valueText(value: string | undefined): string {
   return `0x${hex}${value.length > SHOWN_BYTES ? "…" : ""} (${String(value.length)} bytes)`;
 }
 
-/**
- * An attribute that the target's store was told not to compare: of files that became one inode the survivor gave its
- * value to all. Where that may be why they differ, the difference is said and is no finding.
- */
-export function excuse(difference: Difference, source: Facts, compared: ComparedAttributes): Difference {
-  if (source.type !== S_IFREG || source.sizeBytes === 0 || !isIgnored(difference.class, compared))
-    return difference;
-  return { name: difference.class, ...difference, class: "ignored" };
-}
+type Explanation = { flag: number; attribute: keyof ComparedAttributes };
 
-const attributeOf = new Map<DifferenceClass, keyof ComparedAttributes>([
-  ["mtime", "time"],
-  ["mode", "mode"],
-  ["owner", "owner"],
-  ["group", "owner"],
-  ["xattr", "xattrs"],
-  ["acl", "xattrs"],
-  ["capability", "xattrs"],
+const explanations = new Map<DifferenceClass, Explanation>([
+  ["mtime", { flag: TIME_EXPLAINED, attribute: "time" }],
+  ["mode", { flag: MODE_EXPLAINED, attribute: "mode" }],
+  ["owner", { flag: OWNER_EXPLAINED, attribute: "owner" }],
+  ["group", { flag: GROUP_EXPLAINED, attribute: "owner" }],
+  ["xattr", { flag: XATTRS_EXPLAINED, attribute: "xattrs" }],
+  ["acl", { flag: XATTRS_EXPLAINED, attribute: "xattrs" }],
+  ["capability", { flag: XATTRS_EXPLAINED, attribute: "xattrs" }],
 ]);
 
-function isIgnored(name: DifferenceClass, compared: ComparedAttributes): boolean {
-  const attribute = attributeOf.get(name);
-  return attribute !== undefined && !compared[attribute];
+/** The flag of a target inode's row that explains such a difference; 0: nothing does. */
+export function explanationOf(name: DifferenceClass): number {
+  return name === "holes" ? LAYOUT_EXPLAINED : (explanations.get(name)?.flag ?? 0);
+}
+
+/**
+ * Attributes that the target's store was told not to compare, as flags. Of files that became one inode the survivor
+ * gave its value to all: where a source inode of the same target inode has it, a difference is said and is no finding.
+ */
+export function ignoredOf(source: Facts, compared: ComparedAttributes): number {
+  if (source.type !== S_IFREG || source.sizeBytes === 0) return 0;
+  const ignored = [...explanations.values()].filter(({ attribute }) => !compared[attribute]);
+  return ignored.reduce((flags, { flag }) => flags | flag, 0);
+}
+
+/** What a difference is said as once it is explained. */
+export function explained(difference: {
+  class: DifferenceClass;
+  name?: string | undefined;
+}): Pick<Difference, "class" | "name"> {
+  if (difference.class === "holes") return { class: "holes-merged" };
+  return { name: difference.name ?? difference.class, class: "ignored" };
 }
 
 const allowed: ReadonlySet<DifferenceClass> = new Set([

@@ -1,6 +1,7 @@
 import type { Worker } from "node:worker_threads";
 import { Control, SharedTallies, type Tally } from "./control.ts";
 import type {
+  Affected,
   Failure,
   Finding,
   FromWorker,
@@ -17,7 +18,7 @@ export type CrewListener = {
   findings(findings: Finding[]): void;
   failures(failures: Failure[]): void;
   looked(looked: Looked[]): void;
-  affected(paths: Buffer[]): void;
+  affected(affected: Affected[]): void;
 };
 
 /** A tree or the store fails as a whole. */
@@ -141,7 +142,7 @@ export class Crew {
         this.#listener.looked(message.looked.map(restored));
         return;
       case "affected":
-        this.#listener.affected(message.paths.map((path) => Buffer.from(path)));
+        this.#listener.affected(message.affected.map(restored));
         return;
       case "done":
         this.#finish(seat, (job) => {

@@ -1,6 +1,6 @@
 import { S_IFREG } from "../sys/constants.ts";
 import { blocksLost } from "./content-reader.ts";
-import { compareFacts, excuse, typeName, type Difference } from "./compare.ts";
+import { compareFacts, explained, explanationOf, ignoredOf, typeName, type Difference } from "./compare.ts";
 import { attributeMark } from "./digest.ts";
 import type { Facts, Opened } from "./inode-reader.ts";
 import {
@@ -179,17 +179,30 @@ export class Judge {
   #compare(place: Place, name: string, ours: Held, theirs: Held): void {
     const [source, target] = [ours.opened.facts, theirs.opened.facts];
     const [mark, other] = [markOf(ours.row), markOf(theirs.row)];
-    for (const difference of compareFacts(source, target, this.#rules.limits))
-      this.#report(place, name, excuse(difference, source, this.#rules.compared));
+    this.#compareFacts(place, name, ours, theirs);
     if (source.type !== S_IFREG || source.sizeBytes !== target.sizeBytes) return;
     const [wanted, found] = [hex(mark), hex(other)];
     if (wanted !== found) this.#report(place, name, { class: "content", source: wanted, target: found });
     this.#compareHoles(place, name, ours, theirs);
   }
 
-  /** A target inode may stand for several source inodes of which some have no holes: the end of the run tells. */
+  /** What the store ignores may differ if another source inode of the target inode has that value. */
+  #compareFacts(place: Place, name: string, ours: Held, theirs: Held): void {
+    const { limits, compared } = this.#rules;
+    const [source, target] = [ours.opened.facts, theirs.opened.facts];
+    const ignored = ignoredOf(source, compared);
+    let differing = 0;
+    for (const difference of compareFacts(source, target, limits)) {
+      const flag = explanationOf(difference.class) & ignored;
+      differing |= flag;
+      if (flag === 0) this.#report(place, name, difference);
+      else this.#reportPending(place, name, difference, theirs);
+    }
+    this.#explain(theirs, ignored & ~differing);
+  }
+
   #compareHoles(place: Place, name: string, ours: Held, theirs: Held): void {
-    const { content, ledger } = this.#thread;
+    const { content } = this.#thread;
     const { sizeBytes } = ours.opened.facts;
     const wanted = content.holes(ours.opened.fd, sizeBytes);
     let lost = wanted.length === 0 ? 0 : blocksLost(wanted, content.holes(theirs.opened.fd, sizeBytes));
@@ -199,23 +212,36 @@ export class Judge {
       lost = blocksLost(wanted, content.holes(theirs.opened.fd, sizeBytes));
     }
     if (lost === 0) {
-      if (theirs.state === rowStates.none) theirs.row[FLAGS] = LAYOUT_EXPLAINED;
-      else if (!hasFlag(theirs.row, LAYOUT_EXPLAINED))
-        ledger.amend(
-          theirs.key,
-          this.#spare,
-          (row) => (row[FLAGS] = (row[FLAGS] as number) | LAYOUT_EXPLAINED),
-        );
+      this.#explain(theirs, LAYOUT_EXPLAINED);
       return;
     }
-    const { device, inoLow, inoHigh, links } = theirs.opened.facts;
-    const difference: Difference = {
-      class: "holes",
-      source: `${String(lost)} blocks of 4096 bytes are holes`,
+    this.#reportPending(
+      ...([place, name] as const),
+      { class: "holes", source: `${String(lost)} blocks of 4096 bytes are holes`, target: "they are data" },
+      theirs,
+    );
+  }
+
+  /** Some source inode of the target inode is as it in what the flags say. */
+  #explain(theirs: Held, flags: number): void {
+    const { row, state, key } = theirs;
+    if (((row[FLAGS] as number) & flags) === flags) return;
+    const add = (to: Int32Array): void => {
+      to[FLAGS] = (to[FLAGS] as number) | flags;
     };
-    difference.target = "they are data";
-    const pending = links > 1 ? { device, inoLow, inoHigh } : undefined;
-    this.#thread.report({ path: place.path(name), ...difference, pending });
+    if (state === rowStates.none) add(row);
+    else this.#thread.ledger.amend(key, this.#spare, add);
+  }
+
+  /** A target inode may stand for several source inodes of which one explains it: the end of the run tells. */
+  #reportPending(place: Place, name: string, difference: Difference, theirs: Held): void {
+    const { device, inoLow, inoHigh, links } = theirs.opened.facts;
+    if (hasFlag(theirs.row, explanationOf(difference.class)))
+      this.#report(place, name, { ...difference, ...explained(difference) });
+    else {
+      const pending = links > 1 ? { device, inoLow, inoHigh } : undefined;
+      this.#thread.report({ path: place.path(name), ...difference, pending });
+    }
   }
 
   /**

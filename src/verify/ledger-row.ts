@@ -36,6 +36,12 @@ export function rowHash(side: number, device: number, inoLow: number, inoHigh: n
 export const LAYOUT_EXPLAINED = 1;
 /** Of a target inode: that a group was split off into it has been said. */
 export const SPLIT_SAID = 2;
+/** Of a target inode: some source inode that it stands for has this value of an attribute that the store ignores. */
+export const TIME_EXPLAINED = 4;
+export const MODE_EXPLAINED = 8;
+export const OWNER_EXPLAINED = 16;
+export const GROUP_EXPLAINED = 32;
+export const XATTRS_EXPLAINED = 64;
 
 /** The mark of a row: 48 bytes, attributes and content. */
 export function markOf(row: Int32Array): Uint8Array {

@@ -26,6 +26,7 @@ export type TreeRules = {
 
 /** What checking a store goes by. */
 export type StoreRules = {
+  /** -1: the directory is missing. */
   objectsFd: number;
   groupsFd: number;
   root: TreeRoot;
@@ -85,6 +86,7 @@ export type StoreFindingClass =
   | "deleted"
   | "holder"
   | "not-private"
+  | "incomplete"
   | "index-damaged"
   // Said, and no findings:
   | "new-since"
@@ -99,11 +101,17 @@ export type Finding = {
   source?: string | undefined;
   target?: string | undefined;
   name?: string | undefined;
-  /** Of lost holes: the target's inode, which may turn out to stand for a file without holes. */
+  /**
+   * Of lost holes, and of attributes that the store ignores: the target's inode, which may turn out to stand for a
+   * source inode that explains them.
+   */
   pending?: { device: number; inoLow: number; inoHigh: number } | undefined;
 };
 
-export type Failure = { path: Buffer; code: string; message: string };
+/** `inode`, "high:low": of an object that could not be read, as its directory has it. */
+export type Failure = { path: Buffer; code: string; message: string; inode?: string };
+/** A name in the snapshots of an inode ("high:low") that a finding is about, or of an object that could not be read. */
+export type Affected = { path: Buffer; inode: string };
 export type Looked = { path: Buffer; action: "compared" | "checked" };
 
 export type FromWorker =
@@ -111,8 +119,7 @@ export type FromWorker =
   | { type: "findings"; findings: Finding[] }
   | { type: "failures"; failures: Failure[] }
   | { type: "looked"; looked: Looked[] }
-  /** A name in the snapshots of an inode that a finding is about. */
-  | { type: "affected"; paths: Buffer[] }
+  | { type: "affected"; affected: Affected[] }
   | { type: "done"; result: TaskResult }
   | { type: "stopped" }
   | { type: "fatal"; code: string; message: string };

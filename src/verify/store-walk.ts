@@ -10,6 +10,14 @@ import { isHolderName, isInSlice, parseObjectName, variantText, type ObjectName 
 import { Selection, isDirectory, type OpenDirectory } from "./selection.ts";
 import type { Thread } from "./thread.ts";
 
+/** Descriptors of ancestors kept open; further up a directory is found again through "..". */
+const OPEN_ANCESTORS = 100;
+/** A directory with more subdirectories than this is walked by one thread. */
+const MOST_LEFT = 1000;
+
+/** A directory of the snapshots that a walk is in: its subdirectories that are left, the next one last. */
+type Level = { directory: OpenDirectory; identity: string; path: string; left: string[] };
+
 type Detail = { source?: string; target?: string; name?: string };
 
 /** Checks one directory of the store, or the names of one subtree against the store's inodes. */
@@ -37,7 +45,7 @@ export class StoreWalker {
   /** Checks objects/`directory`. @returns the inodes under well-formed names, low and high words */
   objects(directory: string): Uint32Array {
     const prefix = `.dedupe/objects/${directory}`;
-    const { fd, entries } = this.#list(this.#rules.objectsFd, directory, prefix);
+    const { fd, entries } = this.#open(this.#rules.objectsFd, directory, prefix);
     const found: number[] = [];
     try {
       entries.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
@@ -62,15 +70,18 @@ export class StoreWalker {
   /** Checks groups/`directory`: holders stand for names without content to share. */
   groups(directory: string): Uint32Array {
     const prefix = `.dedupe/groups/${directory}`;
-    const { fd, entries } = this.#list(this.#rules.groupsFd, directory, prefix);
+    const { fd, entries } = this.#open(this.#rules.groupsFd, directory, prefix);
     const found: number[] = [];
     try {
       for (const entry of entries) {
         const path = `${prefix}/${entry.name}`;
-        const stat = isHolderName(entry.name) ? this.#look(fd, entry, path) : undefined;
-        if (!isHolderName(entry.name)) this.#report(path, "foreign");
-        if (stat === undefined) continue;
+        if (!isHolderName(entry.name)) {
+          this.#report(path, "foreign");
+          continue;
+        }
         found.push(entry.inoLow, entry.inoHigh);
+        const stat = this.#look(fd, entry, { path, side: "store" });
+        if (stat === undefined) continue;
         const size = `${String(stat.sizeBytes)} bytes`;
         if (stat.isRegular && stat.sizeBytes > 0)
           this.#report(path, "holder", { source: "an empty file", target: size }, entry);
@@ -83,7 +94,7 @@ export class StoreWalker {
     return Uint32Array.from(found);
   }
 
-  #list(parentFd: number, directory: string, prefix: string): { fd: number; entries: Listed[] } {
+  #open(parentFd: number, directory: string, prefix: string): { fd: number; entries: Listed[] } {
     const { sys, scratch, directories } = this.#thread;
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const fd = sys.openat(parentFd, scratch.text(directory), flags, 0);
@@ -96,11 +107,15 @@ export class StoreWalker {
     }
   }
 
-  #look(dirFd: number, { name }: Listed, path: string): Stat | undefined {
+  #look(
+    dirFd: number,
+    entry: Listed,
+    { path, side }: { path: string; side: "store" | "target" },
+  ): Stat | undefined {
     try {
-      return this.#thread.inodes.look(dirFd, name);
+      return this.#thread.inodes.look(dirFd, entry.name);
     } catch (error) {
-      this.#thread.fail(bytesOf(path), "store", error);
+      this.#thread.fail(bytesOf(path), side, error, side === "store" ? inodeKey(entry) : undefined);
       return undefined;
     }
   }
@@ -112,7 +127,7 @@ export class StoreWalker {
       this.#compare(path, entry, opened, name);
       this.#thread.looked(() => bytesOf(path), "checked");
     } catch (error) {
-      this.#thread.fail(bytesOf(path), "store", error);
+      this.#thread.fail(bytesOf(path), "store", error, inodeKey(entry));
     } finally {
       if (opened !== undefined) this.#thread.inodes.close(opened);
     }
@@ -147,18 +162,64 @@ export class StoreWalker {
 
   /** Looks whether the names of a subtree are inodes of the store. @returns subdirectories left to others */
   names(path: string, depth: "shallow" | "deep"): string[] {
-    const { root } = this.#rules;
-    let directory: OpenDirectory | undefined;
+    const stack: Level[] = [];
     try {
-      directory = this.#descend(path);
-      const left: string[] = [];
-      this.#directory(directory, path, depth, left);
+      const top = this.#list(this.#descend(path), path);
+      stack.push(top);
+      const isLeft = depth === "shallow" && top.left.length <= MOST_LEFT;
+      const left = isLeft ? top.left.splice(0) : [];
+      while (stack.length > 0) this.#step(stack);
       return left;
     } catch (error) {
       this.#thread.fail(bytesOf(path), "target", error);
       return [];
     } finally {
-      if (directory !== undefined && directory.fd !== root.fd) this.#thread.sys.close(directory.fd);
+      for (const level of stack) this.#close(level);
+    }
+  }
+
+  /** One subdirectory further, or up again. */
+  #step(stack: Level[]): void {
+    const level = stack.at(-1) as Level;
+    const name = level.left.pop();
+    if (name === undefined) {
+      stack.pop();
+      const parent = stack.at(-1);
+      if (parent !== undefined && parent.directory.fd < 0) this.#reopen(parent, level);
+      this.#close(level);
+      return;
+    }
+    const path = level.path === "" ? name : `${level.path}/${name}`;
+    try {
+      const { fd, device } = level.directory;
+      stack.push(this.#list(this.#selection.open(fd, name, device), path));
+    } catch (error) {
+      this.#thread.fail(bytesOf(path), "target", error);
+      return;
+    }
+    const distant = stack.at(-1 - OPEN_ANCESTORS);
+    if (distant !== undefined) this.#close(distant);
+  }
+
+  #close({ directory }: Level): void {
+    if (directory.fd >= 0) this.#thread.sys.close(directory.fd);
+    directory.fd = -1;
+  }
+
+  /** Through "..", or from the root where the tree was moved meanwhile. */
+  #reopen(parent: Level, child: Level): void {
+    const { sys, scratch } = this.#thread;
+    const flags = sys.O_DIRECTORY | O_CLOEXEC;
+    const fd = sys.openat(child.directory.fd, scratch.text(".."), flags, 0);
+    try {
+      if (fd >= 0 && identityOf(this.#selection.identify(fd)) === parent.identity) parent.directory.fd = fd;
+      else {
+        if (fd >= 0) sys.close(fd);
+        parent.directory = this.#descend(parent.path);
+      }
+    } catch (error) {
+      parent.left.length = 0;
+      this.#thread.fail(bytesOf(parent.path), "target", error);
     }
   }
 
@@ -175,13 +236,26 @@ export class StoreWalker {
     return here;
   }
 
-  #directory(directory: OpenDirectory, path: string, depth: "shallow" | "deep", left: string[]): void {
-    this.#thread.checkStop();
+  /** Looks at the names of the directory but those of its subdirectories. Closes it where it cannot be read. */
+  #list(directory: OpenDirectory, path: string): Level {
+    try {
+      this.#thread.checkStop();
+      const identity = identityOf(this.#selection.identify(directory.fd));
+      const left = this.#lookAt(directory, path).reverse();
+      this.#thread.flush();
+      return { directory, identity, path, left };
+    } catch (error) {
+      this.#thread.sys.close(directory.fd);
+      throw error;
+    }
+  }
+
+  /** @returns its subdirectories */
+  #lookAt(directory: OpenDirectory, path: string): string[] {
     const { root } = this.#rules;
     const { tally } = this.#thread;
-    const entries = this.#selection.list(directory, path, root);
     const subdirectories: string[] = [];
-    for (const entry of entries) {
+    for (const entry of this.#selection.list(directory, path, root)) {
       tally.names++;
       if (isDirectory(entry)) {
         tally.directories++;
@@ -191,27 +265,13 @@ export class StoreWalker {
         if (this.#suspects.size > 0) this.#tellAffected(entry, path);
       } else this.#checkNew(directory, entry, path);
     }
-    this.#thread.flush();
-    if (depth === "shallow" && subdirectories.length <= 1000) left.push(...subdirectories);
-    else
-      for (const name of subdirectories) this.#enter(directory, name, path === "" ? name : `${path}/${name}`);
+    return subdirectories;
   }
 
-  #enter(parent: OpenDirectory, name: string, path: string): void {
-    let directory: OpenDirectory | undefined;
-    try {
-      directory = this.#selection.open(parent.fd, name, parent.device);
-      this.#directory(directory, path, "deep", []);
-    } catch (error) {
-      this.#thread.fail(bytesOf(path), "target", error);
-    } finally {
-      if (directory !== undefined) this.#thread.sys.close(directory.fd);
-    }
-  }
-
-  #tellAffected({ name, inoLow, inoHigh }: Listed, path: string): void {
-    if (!this.#suspects.has(`${String(inoHigh)}:${String(inoLow)}`)) return;
-    this.#thread.affected(bytesOf(path === "" ? name : `${path}/${name}`));
+  #tellAffected(entry: Listed, path: string): void {
+    const [inode, { name }] = [inodeKey(entry), entry];
+    if (!this.#suspects.has(inode)) return;
+    this.#thread.affected({ path: bytesOf(path === "" ? name : `${path}/${name}`), inode });
   }
 
   /**
@@ -220,7 +280,7 @@ export class StoreWalker {
    */
   #checkNew(directory: OpenDirectory, entry: Listed, path: string): void {
     const full = path === "" ? entry.name : `${path}/${entry.name}`;
-    const stat = this.#look(directory.fd, entry, full);
+    const stat = this.#look(directory.fd, entry, { path: full, side: "target" });
     if (stat === undefined) return;
     const hasContent = stat.isRegular && stat.sizeBytes > 0;
     if (!hasContent && stat.nlink === 1) return;
@@ -229,3 +289,7 @@ export class StoreWalker {
     this.#report(full, "new-since", { target: typeName(stat.type) }, entry);
   }
 }
+
+const inodeKey = ({ inoHigh, inoLow }: Listed): string => `${String(inoHigh)}:${String(inoLow)}`;
+
+const identityOf = ({ device, inoLow, inoHigh }: Stat): string => [device, inoHigh, inoLow].join(":");

@@ -8,7 +8,7 @@ import { Control, SharedTallies, zeroTally, type Tally } from "./control.ts";
 import { Changed, InodeReader } from "./inode-reader.ts";
 import { Ledger } from "./ledger.ts";
 import { DirectoryReader } from "./listing.ts";
-import type { Failure, Finding, FromWorker, Looked, WorkerSetup } from "./messages.ts";
+import type { Affected, Failure, Finding, FromWorker, Looked, WorkerSetup } from "./messages.ts";
 
 const PER_MESSAGE = 256;
 
@@ -42,7 +42,7 @@ export class Thread implements Kernel {
   #findings: Finding[] = [];
   #failures: Failure[] = [];
   #looked: Looked[] = [];
-  #affected: Buffer[] = [];
+  #affected: Affected[] = [];
 
   constructor(sys: Sys, setup: WorkerSetup, send: (message: FromWorker) => void) {
     this.sys = readOnlySys(sys);
@@ -89,20 +89,21 @@ export class Thread implements Kernel {
     if (this.#looked.length >= PER_MESSAGE) this.flush();
   }
 
-  affected(path: Buffer): void {
-    this.#affected.push(path);
+  affected(affected: Affected): void {
+    this.#affected.push(affected);
     if (this.#affected.length >= PER_MESSAGE) this.flush();
   }
 
-  /** Lists what could not be read. @throws what is no failure of one entry */
-  fail(path: Buffer, side: string, error: unknown): void {
+  /** Lists what could not be read; `inode`: of an object. @throws what is no failure of one entry */
+  fail(path: Buffer, side: string, error: unknown, inode?: string): void {
+    const place = { path, ...(inode === undefined ? {} : { inode }) };
     if (error instanceof Changed) {
-      this.#failures.push({ path, code: "CHANGED", message: `${error.message} (${side})` });
+      this.#failures.push({ ...place, code: "CHANGED", message: `${error.message} (${side})` });
     } else if (error instanceof SysError) {
       const sentence = errnoSentence(error.code);
       if (gone.includes(error.errno))
         throw new TreeFailure(error.code, `the ${side} failed: ${error.call}: ${sentence} (${error.code})`);
-      this.#failures.push({ path, code: error.code, message: `${sentence} (${error.call}, ${side})` });
+      this.#failures.push({ ...place, code: error.code, message: `${sentence} (${error.call}, ${side})` });
     } else throw error;
     if (this.#failures.length >= PER_MESSAGE) this.flush();
   }
@@ -113,7 +114,7 @@ export class Thread implements Kernel {
     if (this.#findings.length > 0) this.#send({ type: "findings", findings: this.#findings });
     if (this.#failures.length > 0) this.#send({ type: "failures", failures: this.#failures });
     if (this.#looked.length > 0) this.#send({ type: "looked", looked: this.#looked });
-    if (this.#affected.length > 0) this.#send({ type: "affected", paths: this.#affected });
+    if (this.#affected.length > 0) this.#send({ type: "affected", affected: this.#affected });
     this.#findings = [];
     this.#failures = [];
     this.#looked = [];

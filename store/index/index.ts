@@ -95,10 +95,19 @@ export class Index {
     return this.#database.getBinaryFast(this.#sizeKey) !== undefined;
   }
 
-  /** The target inode of each source row: as many times as source inodes became it. */
-  *targets(): Generator<bigint> {
+  /**
+   * The target inode of each source row: as many times as source inodes became it. Rows of the target's own inodes
+   * (`identity` is its filesystem's), which relink and compact write, are left out.
+   */
+  *targets(identity: Uint8Array): Generator<bigint> {
     const range = { start: Buffer.from([SOURCE_KEY]), end: Buffer.from([SOURCE_KEY + 1]) };
-    for (const { value } of this.#database.getRange(range)) yield targetOfSourceRow(value).ino;
+    for (const { key, value } of this.#database.getRange(range)) {
+      const { ino } = targetOfSourceRow(value);
+      const isOwn =
+        key.readBigUInt64BE(1 + IDENTITY_BYTES) === ino &&
+        key.subarray(1, 1 + IDENTITY_BYTES).equals(identity);
+      if (!isOwn) yield ino;
+    }
   }
 
   get hasRows(): boolean {

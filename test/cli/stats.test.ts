@@ -143,6 +143,33 @@ describe("stats", () => {
     expect(agree(target).summary).toMatchObject({ mergedInodes: 0, index: "damaged" });
   });
 
+  it("knows what merging saved though the index was made anew, and what objects/ holds besides objects", () => {
+    const [source, target] = [join(work, "source"), join(work, "target")];
+    makeSmallRoot(source, "monday");
+    mkdirSync(target);
+    migrateWell(source, target);
+    const { objects, indexedInodes } = agree(target).summary;
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    expect(dedupe(["compact", "-q", "--no-progress", target]).code).toBe(0);
+    migrateWell(source, target);
+    const inObjects = (...names: string[]): string => join(target, ".dedupe/objects", ...names);
+    const [folder] = readdirSync(inObjects());
+    const [object] = readdirSync(inObjects(folder!));
+    execFileSync("mkfifo", [inObjects(folder!, "0".repeat(62))]);
+    symlinkSync("nowhere", inObjects("link"));
+    // No snapshot has it, but one that is being built; and one that lies outside.
+    for (const at of [0, 1])
+      writeFileSync(inObjects(folder!, `${"0".repeat(62)}.${at}${"0".repeat(15)}`), "x");
+    linkSync(inObjects(folder!, `${"0".repeat(62)}.0${"0".repeat(15)}`), join(target, ".dedupe/staging/u1"));
+    linkSync(inObjects(folder!, `${"0".repeat(62)}.1${"0".repeat(15)}`), join(work, "outside"));
+    expect(object).toMatch(/^[0-9a-f]{62}\./);
+    expect(agree(target).summary).toMatchObject({
+      ...{ index: "read", merge: "all", ignored: [] },
+      ...{ indexedInodes, mergedInodes: 1, mergedBytes: 32 },
+      ...{ objects: objects + 2, elsewhereInodes: 1, elsewhereBytes: 4096 },
+    });
+  });
+
   it("counts no inode as alone that has a name outside, and says so", () => {
     const root = join(work, "root");
     makeSmallRoot(root, "monday");

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -8,10 +9,12 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dedupe, makeWorkplace, type Workplace } from "../support/dedupe.ts";
 import { makeDiverseTree } from "../support/differences.ts";
+import { verify as faultyVerify } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { migrateWell, untouched } from "../support/migrate.ts";
 import { requireLoop } from "../support/skip.ts";
@@ -94,6 +97,23 @@ describe.skipIf(!requireLoop())("a certificate", () => {
     expect(dedupe(["verify", "--certificate-check", path, target]).err).toContain("no certificate of dedupe");
   });
 
+  it("is refused before anything is read where it cannot be written, and a failure in the end is in the summary", async () => {
+    const long = file_("x".repeat(253));
+    for (const path of [file_("no/such/folder"), workplace.path, long]) {
+      const run = against(source, target, "--certificate", path);
+      expect([path, run.code, run.events.map(({ type }) => type)]).toEqual([path, 1, ["error"]]);
+      expect(run.events[0]).toMatchObject({ code: "CERTIFICATE" });
+    }
+    const path = file_("late.json");
+    const action = { type: "fail", errno: constants.errno.EIO } as const;
+    const rules = [{ calls: ["fsync"], path: "late.json", action }];
+    const args = ["--against", source, "--certificate", path];
+    const { code, summary } = await faultyVerify(target, { args, plan: { rules } });
+    const error = { code: "CERTIFICATE" };
+    expect([code, summary]).toMatchObject([1, { outcome: "failed", exitCode: 1, findings: {}, error }]);
+    expect(existsSync(path)).toBe(false);
+  });
+
   it("remembers the filters that the trees were compared with", () => {
     const [one, two] = [file_("one"), file_("two")];
     makeTree(one, { a: file("a"), "b.tmp": file("b"), c: directory() });
@@ -155,6 +175,13 @@ describe("verify --against", () => {
       expect(run).toMatchObject({ code: 0, found: [] });
       expect(run.summary).toMatchObject({ notes: { ignored: 1 }, mergedInodes: 1 });
       expect(verify([two])).toMatchObject({ code: 0, found: [] });
+      // What nobody else gave it is no survivor's value, in an inode of its own or in one that is shared.
+      utimesSync(join(two, "c"), 1, 1);
+      const alone = against(one, two, "-j", "1");
+      expect(alone).toMatchObject({ code: 4, found: ["mtime c"], noted: ["ignored b"] });
+      expect(alone.summary.certificate).toBeUndefined();
+      utimesSync(join(two, "a"), 1, 1);
+      expect(against(one, two, "-j", "1")).toMatchObject({ found: ["mtime a", "mtime b", "mtime c"] });
     } finally {
       path.close();
     }

@@ -1,22 +1,89 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nextNumber, parseRecord, withTurn, type SliceTurn } from "../../src/commands/verify-slices.ts";
+import { makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
+import { verify as faultyVerify } from "../support/faulty-run.ts";
 import { migrateWell } from "../support/migrate.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
 import { verify } from "../support/verify.ts";
 
-let workplace: Workplace;
-beforeAll(() => {
-  workplace = makeWorkplace();
-});
-afterAll(() => workplace.close());
+const now = new Date("2026-03-01T00:00:00.000Z");
+const record = (value: unknown, of = 3) => parseRecord(Buffer.from(JSON.stringify(value)), of, now);
 
-it("verify --slice next/N reads the part that was never read, then the one that was read longest ago", () => {
-  const [source, target] = [join(workplace.path, "source"), join(workplace.path, "target")];
-  makeSmallRoot(source, "monday");
-  mkdirSync(target);
-  migrateWell(source, target);
-  const slice = (text: string): number | undefined => verify(["--slice", text, target]).summary.slice?.number;
-  expect([slice("2/2"), slice("next/2"), slice("next/2")]).toEqual([2, 1, 2]);
+describe("verify --slice next/N", () => {
+  let workplace: Workplace;
+  let target: string;
+  beforeAll(() => {
+    workplace = makeWorkplace();
+    const source = join(workplace.path, "source");
+    target = join(workplace.path, "target");
+    makeSmallRoot(source, "monday");
+    mkdirSync(target);
+    migrateWell(source, target);
+  });
+  afterAll(() => workplace.close());
+
+  it("reads the part that was never read, then the one that was read longest ago", () => {
+    const slice = (text: string): number | undefined =>
+      verify(["--slice", text, target]).summary.slice?.number;
+    expect([slice("2/2"), slice("next/2"), slice("next/2")]).toEqual([2, 1, 2]);
+  });
+
+  it("goes on though a snapshot's directory can never be read, and records how much could not", async () => {
+    const rules = [
+      {
+        ...{ calls: ["openat"], path: "daily.0", times: 1_000_000 },
+        action: { type: "fail", errno: constants.errno.EIO } as const,
+      },
+    ];
+    for (const number of [1, 2]) {
+      const args = ["-j", "1", "--slice", "next/3"];
+      const { code, summary } = await faultyVerify(target, { args, plan: { rules } });
+      expect([code, summary]).toMatchObject([3, { failures: 1, slice: { number, of: 3 } }]);
+    }
+    expect(recorded()).toMatchObject({ of: 3, failures: { "1": 1, "2": 1 } });
+    expect(Object.keys((recorded() as { done: object }).done)).toEqual(["1", "2"]);
+  });
+
+  it("records that a part was stopped", async () => {
+    const run = startDedupe(["verify", "--bwlimit", "1", "--slice", "3/3", target]);
+    run.process.stdout?.once("data", () => run.process.kill("SIGTERM"));
+    expect((await run.ended).code).toBe(143);
+    expect(recorded()).toMatchObject({ stopped: { "3": [expect.any(String)] } });
+  });
+
+  const recorded = (): unknown =>
+    JSON.parse(readFileSync(join(target, ".dedupe/log/verify-slices.json"), "utf8"));
+});
+
+describe("the record of slices", () => {
+  it("has a part that was stopped twice come after all others", () => {
+    let seconds = 0;
+    const take = (before: ReturnType<typeof record>, turn: SliceTurn): ReturnType<typeof record> =>
+      withTurn(before, nextNumber(before), { turn, at: new Date(++seconds * 1000) });
+    let current = record({ of: 2 }, 2);
+    const numbers = (["stopped", "stopped", "read", "read", "stopped", "read"] as const).map((type) => {
+      const number = nextNumber(current);
+      current = take(current, type === "read" ? { type, failures: 0 } : { type });
+      return number;
+    });
+    expect(numbers).toEqual([1, 1, 2, 1, 2, 2]);
+    expect(current).toMatchObject({ stopped: {}, failures: {} });
+  });
+
+  it("says nothing where it is damaged, of another division, or ahead of the clock", () => {
+    const empty = { of: 3, done: {}, failures: {}, stopped: {} };
+    for (const value of [null, 5, [], { of: 3, done: null }, { of: 3, done: 7 }, { of: 4, done: { 1: "" } }])
+      expect(record(value)).toEqual(empty);
+    const [then, later] = ["2026-02-01T00:00:00.000Z", "2026-04-01T00:00:00.000Z"];
+    const done = { 0: then, 1: then, 2: later, 3: "yesterday", 4: then, "": then };
+    expect(
+      record({ of: 3, done, failures: { 1: 2, 2: 1, 3: "x" }, stopped: { 3: [then], 1: then } }),
+    ).toEqual({
+      ...{ of: 3, done: { 1: then }, failures: { 1: 2 } },
+      stopped: { 3: [then] },
+    });
+  });
 });

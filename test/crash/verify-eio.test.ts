@@ -66,6 +66,9 @@ describe("objects that the disk refuses to give", () => {
     expect(result.failures.map(({ path }) => path).sort()).toEqual(objects(...refused));
     expect(new Set(result.failures.map(({ code }) => code))).toEqual(new Set(["EIO"]));
     expect(told(result, "finding")).toEqual([]);
+    expect(told(result, "affected")).toEqual([
+      ...["daily.0/alone", "daily.0/twice", "daily.1/alone", "daily.1/large", "daily.2/twice"],
+    ]);
     expect(JSON.parse(result.stdout.trim().split("\n").at(-1)!)).toMatchObject({
       objects: objectsOf(target).length,
     });
@@ -76,7 +79,26 @@ describe("objects that the disk refuses to give", () => {
     const result = await run(refusing(refused));
     expect(result).toMatchObject({ code: 4, summary: { outcome: "findings", failures: 3 } });
     expect(told(result, "finding")).toEqual(objects("daily.0/rotten", "daily.0/large"));
-    expect(told(result, "affected")).toEqual(["daily.0/large", "daily.0/rotten"]);
+    expect(told(result, "affected")).toEqual([
+      ...["daily.0/alone", "daily.0/large", "daily.0/rotten", "daily.0/twice", "daily.1/alone"],
+      ...["daily.1/large", "daily.2/twice"],
+    ]);
+  });
+
+  it("are told with their names though nothing of the inode can be read", async () => {
+    const action = { type: "fail", errno: constants.errno.EBADMSG } as const;
+    const rules = [object("daily.0/alone"), "alone"].map((path) => ({
+      ...{ calls: ["openat", "statx"], path, times: 1_000_000, action },
+    }));
+    for (const args of [[], ["--repair"]]) {
+      const result = await run({ rules }, ...args);
+      expect(result).toMatchObject({ code: args.length === 0 ? 3 : 4, hung: false });
+      expect(result.failures.map(({ path, code }) => [path, code])).toEqual([
+        [object("daily.0/alone"), "EBADMSG"],
+      ]);
+      expect(told(result, "unrepaired", "code")).toEqual(args.length === 0 ? [] : ["EBADMSG"]);
+      expect(told(result, "affected")).toEqual(["daily.0/alone", "daily.1/alone"]);
+    }
   });
 
   it("are repaired from another copy, past those that cannot be read either, and the rest is listed", async () => {

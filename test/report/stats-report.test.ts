@@ -40,6 +40,10 @@ describe("the report of stats", () => {
     [{ elsewhereInodes: 1, elsewhereBytes: 4096 }, "1 inode (4.1 kB) with names outside"],
     [{ twiceInodes: 1 }, "1 inode reached twice through a mount"],
     [{ brokenChains: 1 }, "  dedupe relink --dry-run /mnt/new"],
+    [
+      { brokenChains: 1, merge: "all", ignored: ["time", "owner"] },
+      "  dedupe relink --dry-run --ignore-time --ignore-owner /mnt/new",
+    ],
     [{ outcome: "partial", failures: 2 }, "but 2 entries could not be read: they are in no figure"],
     [{ outcome: "partial", failures: 2 }, "could not read  2 entries: 2 EACCES"],
   ] as const)("of %j says: %s", (summary, sentence) => {
@@ -54,6 +58,10 @@ describe("the report of stats", () => {
     [{ outcome: "failed" }, "Failed after 1.2 s."],
   ] as const)("of %j has no figures", (summary, headline) => {
     expect(report(summary)).toBe(`\n${headline}`);
+  });
+
+  it("names no relink where the store merges nothing", () => {
+    expect(report({ brokenChains: 1, merge: "none", ignored: [] })).not.toContain("relink");
   });
 
   it("prints names so that a terminal does nothing with them", () => {

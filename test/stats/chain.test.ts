@@ -26,6 +26,23 @@ describe("snapshots in the order in which they were made", () => {
     ).toEqual(["hourly.0 >", "hourly.1 >", "daily.0 >", "daily.9 >", "daily.10 >", "weekly.0"]);
   });
 
+  it("are one chain across rsnapshot's intervals, and no other series", () => {
+    expect(
+      ordered(
+        ["www.0", 9],
+        ["www.1", 8],
+        ["mail.0", 7],
+        ["mail.1", 2],
+        ["hourly.0", 6],
+        ["vm.0", 5],
+        ["daily.0", 3],
+        ["www-2024-05-01", 1],
+      ),
+    ).toEqual([
+      ...["www.0 >", "www.1", "mail.0 >", "mail.1", "hourly.0 >", "daily.0", "vm.0", "www-2024-05-01"],
+    ]);
+  });
+
   it("are numbered though a copy gave them times of its own", () => {
     expect(ordered(["daily.0", 1], ["daily.1", 2], ["daily.10", 3], ["daily.2", 4])).toEqual([
       "daily.0 >",

@@ -78,7 +78,7 @@ def main():
                     store_bytes += taken(status)
                 else:
                     inode_of(status).in_store += 1
-                    objects += folder == b"objects"
+                    objects += folder == b"objects" and stat.S_ISREG(status.st_mode)
         for status in walk(store, leave=(b"objects", b"groups")):
             if stat.S_ISDIR(status.st_mode):
                 store_bytes += taken(status)
@@ -97,8 +97,10 @@ def main():
             if inode.in_store and not inode.in_rest and is_whole:
                 whole["unnamedObjects"] += 1
                 whole["unnamedBytes"] += taken_bytes
-            elif not inode.in_store:
+            elif not inode.in_store or inode.in_rest:
                 store_bytes += taken_bytes
+            else:
+                elsewhere += inode.met() < inode.status.st_nlink
             continue
         whole["inodes"] += 1
         whole["bytes"] += taken_bytes

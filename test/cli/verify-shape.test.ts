@@ -1,0 +1,45 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
+import { migrateWell } from "../support/migrate.ts";
+import { makeSmallRoot } from "../support/small-root.ts";
+import { stats } from "../support/stats.ts";
+import { verify } from "../support/verify.ts";
+
+describe("verify of a target of another shape than a run makes", () => {
+  let workplace: Workplace;
+  let target: string;
+  beforeAll(() => {
+    workplace = makeWorkplace();
+    const source = join(workplace.path, "source");
+    target = join(workplace.path, "target");
+    makeSmallRoot(source, "monday");
+    mkdirSync(target);
+    migrateWell(source, target);
+  });
+  afterAll(() => workplace.close());
+
+  it("needs no descriptor for each level of a deep tree", () => {
+    const top = join(target, "daily.0/deep");
+    mkdirSync(join(top, "a/".repeat(400)), { recursive: true });
+    mkdirSync(join(top, "a/a/z"));
+    for (const folder of ["a/".repeat(400), "a/a/z"]) writeFileSync(join(top, folder, "new"), "new");
+    const command = 'ulimit -n 200; exec "$0" bin/dedupe.js verify -j 1 --json --no-progress "$1"';
+    const out = execFileSync("sh", ["-c", command, process.execPath, target], { encoding: "utf8" });
+    const noted = out.split("\n").filter((line) => /"finding".*"new-since"/.test(line));
+    expect(noted.map((line) => (JSON.parse(line) as { path: string }).path).sort()).toEqual([
+      `daily.0/deep/${"a/".repeat(400)}new`,
+      "daily.0/deep/a/a/z/new",
+    ]);
+  });
+
+  it("finds that objects/ and groups/ are missing, and what stats counts is there", () => {
+    for (const folder of ["objects", "groups"]) rmSync(join(target, ".dedupe", folder), { recursive: true });
+    const found = verify(["--quick", target]).found.filter((each) => each.startsWith("incomplete"));
+    expect(found).toEqual(["incomplete .dedupe/groups", "incomplete .dedupe/objects"]);
+    expect(verify([target]).summary.findings["deleted"]).toBeGreaterThan(5);
+    expect(stats([target])).toMatchObject({ code: 0, summary: { objects: 0, failures: 0 } });
+  });
+});
