@@ -102,7 +102,7 @@ export class Compaction {
     if (!(await this.#move())) return false;
     if (this.#adoption !== undefined) {
       begun("adopt");
-      if (!(await this.#adoption.heal())) return false;
+      if (!(await this.#adoption.heal()) || !(await this.#tell())) return false;
     }
     if (steps.has("prune")) {
       if (swept || this.#parts.state.counts.refiled > 0) {
@@ -253,7 +253,7 @@ export class Compaction {
     await this.#choose({ takes: "again", again, told: [] });
     const relinking = this.#relinking(zeroRelinkCounters());
     try {
-      return await relinking.run();
+      return (await relinking.run()) && (await this.#tell());
     } finally {
       relinking.close();
     }

@@ -81,8 +81,9 @@ export class Examiner {
       const before = lookOld(this.#thread, fd);
       if (stat.inoLow !== record[INO_LOW] || stat.inoHigh !== record[INO_HIGH]) return;
       refuseOpenForWriting(this.#thread, fd);
-      if (before.sizeBytes === 0) this.#decide(record, EMPTIED);
-      else this.#nameAnew(record, { fd, before, recordsRows });
+      if (before.sizeBytes > 0) this.#nameAnew(record, { fd, before, recordsRows });
+      else if (this.#isRot(this.#variantOf(fd))) this.#leaveDamaged(undefined, recordsRows);
+      else this.#decide(record, EMPTIED);
     } finally {
       if (fd >= 0) sys.close(fd);
     }
@@ -92,13 +93,17 @@ export class Examiner {
     record: Uint32Array,
     { fd, before, recordsRows }: { fd: number; before: ReturnType<typeof lookOld>; recordsRows: boolean },
   ): void {
-    const { ref, sys, scratch, stat, rules, xattrs } = this.#thread;
+    const { ref, sys, scratch, stat } = this.#thread;
     const isKnown = isRemembered(this.#session, ref, stat);
     const digest = isKnown ? Buffer.from(ref.digest) : hashStable(this.#thread, fd, before);
     if (!isKnown) this.#teller.counts.readObjects++;
     onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
-    const readXattrs = () => fromSource(() => xattrs.read({ fd }));
-    const variant = variantOfStat(stat, rules.compared, readXattrs);
+    const variant = this.#variantOf(fd);
+    const isRot = !digest.equals(ref.digest) && this.#isRot(variant);
+    if (isRot) {
+      this.#leaveDamaged(digest, recordsRows);
+      return;
+    }
     this.#to.setObject(digest, variant, undefined).setGroup(ref.group);
     if (!digest.equals(ref.digest)) this.#decide(record, EDITED);
     else if (!variant.equals(ref.variant)) this.#decide(record, REFILE);
@@ -106,6 +111,34 @@ export class Examiner {
       this.#teller.counts.indexed++;
       if (recordsRows) rememberObject(this.#thread, this.#session, ref);
     }
+  }
+
+  /** Of the inode that `stat` describes. */
+  #variantOf(fd: number): Buffer {
+    const { stat, rules, xattrs } = this.#thread;
+    return variantOfStat(stat, rules.compared, () => fromSource(() => xattrs.read({ fd })));
+  }
+
+  /**
+   * Whether an inode with other content was damaged, not written to: all attributes are those of its name, time
+   * included, and its size is what it was or less. Where times are not compared only the index can tell, and a repair
+   * believes it of a file of the same size.
+   */
+  #isRot(variant: Buffer): boolean {
+    const { ref, stat, rules } = this.#thread;
+    if (!variant.equals(ref.variant)) return false;
+    const row = this.#session.sealed(ref);
+    if (row?.ino !== stat.ino) return rules.compared.time;
+    const sizeBytes = Math.abs(row.sizeBytes);
+    if (row.mtimeNs !== stat.mtimeNs) return false;
+    return rules.compared.time ? stat.sizeBytes <= sizeBytes : stat.sizeBytes === sizeBytes;
+  }
+
+  /** It keeps its name, by which a repair finds it. */
+  #leaveDamaged(digest: Buffer | undefined, recordsRows: boolean): void {
+    const { ref, stat } = this.#thread;
+    if (recordsRows) this.#session.distrust(ref, stat.ino);
+    this.#teller.damaged(digest);
   }
 
   /** Of the inode that `stat` describes, whose true name is `#to`. */
@@ -117,17 +150,6 @@ export class Examiner {
     if (kind !== EMPTIED) decision.set(this.#to.words, TO);
     this.#thread.stat.copyWords(STATE_WORDS, decision, SIZE_HIGH);
     this.#teller.counts.toRefile++;
-    if (kind !== REFILE) this.#tellFinding(kind);
-  }
-
-  #tellFinding(kind: number): void {
-    const { ref, stat } = this.#thread;
-    this.#teller.finding({
-      path: objectPath(ref),
-      class: "content",
-      source: Buffer.from(ref.digest).toString("hex"),
-      target: kind === EMPTIED ? "empty file" : Buffer.from(this.#to.digest).toString("hex"),
-      inode: `${String(stat.inoHigh)}:${String(stat.inoLow)}`,
-    });
+    if (kind !== REFILE) this.#teller.damaged(kind === EMPTIED ? undefined : Buffer.from(this.#to.digest));
   }
 }
