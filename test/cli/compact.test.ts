@@ -126,6 +126,22 @@ describe("sweep", () => {
     expect(run.summary.prune.objects).toBe(0);
   });
 
+  it("keeps a leftover whose equal in the store goes as well, or is not what its name says", () => {
+    const target = makeTarget();
+    const tmp = join(target, ".dedupe/tmp");
+    for (const [name, leftover] of [
+      ["loose", "relink.3"],
+      ["daily.0/twin", "relink.4"],
+    ] as const)
+      execFileSync("cp", ["-p", join(target, name), join(tmp, leftover)]);
+    rmSync(join(target, "loose"));
+    chmodSync(join(target, "daily.0/twin"), 0o600);
+    const run = compact(target);
+    expect(findings(run)).toMatchObject([{ class: "leftover" }, { class: "leftover" }]);
+    expect(run.summary).toMatchObject({ sweep: { leftovers: 0 }, prune: { objects: 1 } });
+    expect(readFileSync(join(tmp, "relink.3"), "utf8")).toBe("in the root itself\n");
+  });
+
   it("keeps what a migration goes on with, and what it names, unless that is to be forgotten", () => {
     const target = makeTarget();
     const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");
