@@ -20,6 +20,7 @@ import {
 import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange, putTimeBack, stockFolder } from "./relink-root.ts";
+import { aboutSelection, readSelection, type Selection } from "./selection.ts";
 
 type Directories = {
   objectsFd: number;
@@ -32,6 +33,7 @@ type Directories = {
 /** A target whose store is to be cared for. */
 export type CompactTarget = {
   policy: MergePolicy;
+  selection: Selection;
   /** Undefined in a dry run. */
   store: Store | undefined;
   /** What threads need of it. */
@@ -65,6 +67,7 @@ export async function openForCare(
   options: Pick<CompactOptions, "indexDir">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
+  const selection = readSelection(kernel, target);
   const before = statDescriptor(kernel, target.fd, new Stat(kernel.sys)).mtimeNs;
   const { indexDir } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
@@ -76,10 +79,12 @@ export async function openForCare(
     dropBesideNames(kernel, target.fd);
     putTimeBack(kernel, target, before);
     return {
-      ...{ policy, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
+      ...{ policy, selection, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),
       // A finding says it better.
-      notices: notices.filter(({ code }) => code !== "LEFTOVER").concat(aboutIndex(store, target), exchange),
+      notices: notices
+        .filter(({ code }) => code !== "LEFTOVER")
+        .concat(aboutIndex(store, target), aboutSelection(selection, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {
@@ -102,6 +107,7 @@ export async function openToLook(
   { indexDir }: Pick<CompactOptions, "indexDir">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
+  const selection = readSelection(kernel, target);
   const reader = { sys: readOnlySys(kernel.sys), scratch: kernel.scratch };
   const view = viewOf(reader, target, policy);
   const temporary = makeTemporary(kernel, tmpdir());
@@ -111,7 +117,8 @@ export async function openToLook(
     await ensureIndex(kernel, indexPath);
     const magic = filesystemMagic(kernel.sys, target.fd, kernel.sys.allocate(256));
     return {
-      ...{ policy, store: undefined, directories: view, stockFd: temporary.fd, notices: [] },
+      ...{ policy, selection, store: undefined, directories: view, stockFd: temporary.fd },
+      notices: aboutSelection(selection, target),
       shared: shareForReading({ ...fdsOf(view), indexPath }),
       linkLimit: linkLimits.get(magic) ?? 0,
       index: await view.weighIndex(kernel, indexPath),

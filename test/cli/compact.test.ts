@@ -17,12 +17,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { constants } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compact, compactWell, isEmptyFolder, mismatches, objectsOf } from "../support/compact.ts";
 import { dedupe, dedupeScript, makeWorkplace, migrate, type Workplace } from "../support/dedupe.ts";
 import { compact as faultyCompact } from "../support/faulty-run.ts";
 import { manifest } from "../support/oracle.ts";
+import { relinkWell } from "../support/relink.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
 import { verify } from "../support/verify.ts";
 
@@ -173,6 +174,32 @@ describe("adopt", () => {
     expect(summary.readBytes).toBe(2 * statSync(join(target, "daily.0/docs/kept")).size + 10);
     expect(mismatches(target)).toEqual([]);
     expect(verify([target]).code).toBe(0);
+  });
+
+  it("leaves apart what relink was told to leave apart, until it is told otherwise", () => {
+    const target = mkdtempSync(join(work.path, "selection-"));
+    const put = (name: string, size: number): string => {
+      mkdirSync(dirname(join(target, name)), { recursive: true });
+      writeFileSync(join(target, name), "x".repeat(size));
+      utimesSync(join(target, name), 1, 1_600_000_000);
+      return join(target, name);
+    };
+    const large = [put("daily.0/a", 20_000), put("daily.1/a", 20_000)];
+    const small = [put("daily.0/s", 100), put("daily.1/s", 100)];
+    const live = [put("live/db/a", 20_000), put("live/db/b", 20_000)];
+    const inodes = (paths: string[]): number => new Set(paths.map(inode)).size;
+    relinkWell("--full", "--exclude", "db/", "--min-size", "10K", target);
+    large.push(put("daily.2/a", 20_000));
+    const { events, summary } = compactWell(target);
+    expect([large, small, live].map(inodes)).toEqual([1, 2, 2]);
+    expect(summary.adopt).toMatchObject({ linkedNames: 1 });
+    expect(events).toContainEqual(expect.objectContaining({ type: "notice", code: "SELECTION" }));
+    linkSync(large[0]!, join(target, "live/db/linked"));
+    appendFileSync(large[0]!, "written into\n");
+    expect(compact(target).summary).toMatchObject({ findings: { content: 1 }, affectedNames: 4 });
+    relinkWell("--full", target);
+    compactWell(target);
+    expect([small, live].map(inodes)).toEqual([1, 1]);
   });
 
   it("keeps equals apart in a store of --merge none, and gives each its own name", () => {
