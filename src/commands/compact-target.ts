@@ -1,11 +1,12 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
-import { statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import { Stat } from "../sys/stat.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
+import { listDirectory } from "../compact/count-names.ts";
 import { dropBesideNames } from "../relink/direct.ts";
 import {
   StoreView,
@@ -84,7 +85,7 @@ export async function openForCare(
       // A finding says it better.
       notices: notices
         .filter(({ code }) => code !== "LEFTOVER")
-        .concat(aboutIndex(store, target), aboutSelection(selection, target), exchange),
+        .concat(aboutIndex(kernel, store, target), aboutSelection(selection, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {
@@ -93,11 +94,24 @@ export async function openForCare(
   }
 }
 
-function aboutIndex({ indexState }: Store, { path }: Root): Notice[] {
-  if (indexState === "sound") return [];
+function aboutIndex(kernel: Kernel, { indexState, directories }: Store, { path }: Root): Notice[] {
+  if (indexState === "sound" || (indexState === "empty" && !hasObjects(kernel, directories.objectsFd)))
+    return [];
   const what = indexState === "empty" ? "there is no index yet, or it was removed" : "the index was damaged";
   const message = `${what} (${path}): it is made anew from the store, which is read for that`;
   return [{ level: "info", code: "INDEX_REBUILT", message }];
+}
+
+/** Without any there is nothing to be known: holders have no rows. */
+function hasObjects(kernel: Kernel, objectsFd: number): boolean {
+  return listDirectory(kernel, objectsFd).some(({ name }) => {
+    const fd = openDirectory(kernel, objectsFd, name);
+    try {
+      return listDirectory(kernel, fd).length > 0;
+    } finally {
+      kernel.sys.close(fd);
+    }
+  });
 }
 
 /** Only looks, and keeps what writes away meanwhile. @throws DedupeError */

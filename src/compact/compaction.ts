@@ -184,7 +184,8 @@ export class Compaction {
     const isFiltered = rules.filter !== undefined;
     if (!steps.has("adopt")) return this.#tell();
     if (isFiltered && !(await this.#tell())) return false;
-    await this.#choose({ takes: "new", again: new InodeSet(), told: state.takeUntold(), isFiltered: true });
+    const again = state.takeAgain() ?? new InodeSet();
+    await this.#choose({ takes: "new", again, told: state.takeUntold(), isFiltered: true });
     this.#adoption = this.#relinking(this.adopted);
     return this.#adoption.takeStock();
   }
@@ -229,10 +230,11 @@ export class Compaction {
   }
 
   async #move(): Promise<boolean> {
-    const { pool, begun } = this.#parts;
+    const { pool, begun, steps } = this.#parts;
     if (this.#decisions === undefined || this.#decisions.count === 0) return true;
     begun("refile");
-    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", ...range })));
+    const prunes = steps.has("prune");
+    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", prunes, ...range })));
   }
 
   async #prune(): Promise<boolean> {

@@ -12,6 +12,7 @@ import {
   ATTENTION_WORDS,
   EDITED,
   EMPTIED,
+  FILLED,
   INO_HIGH,
   INO_LOW,
   KIND,
@@ -74,19 +75,28 @@ export class Examiner {
   #examine(record: Uint32Array, recordsRows: boolean): void {
     const { sys, ref, stat } = this.#thread;
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = openQuietly(sys, this.#session.fdOf("objects"), ref.format(), flags);
+    const fd = openQuietly(sys, this.#session.directoryOf(ref), ref.format(), flags);
     if (fd === -errno.ENOENT) return;
     try {
       onTarget(fd, "openat");
       const before = lookOld(this.#thread, fd);
       if (stat.inoLow !== record[INO_LOW] || stat.inoHigh !== record[INO_HIGH]) return;
       refuseOpenForWriting(this.#thread, fd);
-      if (before.sizeBytes > 0) this.#nameAnew(record, { fd, before, recordsRows });
+      if (ref.kind !== "object") this.#takeHolder(record, before.sizeBytes);
+      else if (before.sizeBytes > 0) this.#nameAnew(record, { fd, before, recordsRows });
       else if (this.#isRot(this.#variantOf(fd))) this.#leaveDamaged(undefined, recordsRows);
       else this.#decide(record, EMPTIED);
     } finally {
       if (fd >= 0) sys.close(fd);
     }
+  }
+
+  /** Of an empty file: it was written into, and is content by now, which is adopted. */
+  #takeHolder(record: Uint32Array, sizeBytes: number): void {
+    if (sizeBytes === 0) return;
+    const { inoLow, inoHigh } = this.#thread.stat;
+    this.#decide(record, FILLED);
+    this.#teller.again(inoLow, inoHigh);
   }
 
   #nameAnew(
@@ -147,9 +157,9 @@ export class Examiner {
     decision.fill(0);
     decision.set(record);
     decision[KIND] = kind;
-    if (kind !== EMPTIED) decision.set(this.#to.words, TO);
+    if (kind === REFILE || kind === EDITED) decision.set(this.#to.words, TO);
     this.#thread.stat.copyWords(STATE_WORDS, decision, SIZE_HIGH);
     this.#teller.counts.toRefile++;
-    if (kind !== REFILE) this.#teller.damaged(kind === EMPTIED ? undefined : Buffer.from(this.#to.digest));
+    if (kind !== REFILE) this.#teller.damaged(kind !== EDITED ? undefined : Buffer.from(this.#to.digest));
   }
 }

@@ -23,11 +23,14 @@ export class Teller {
   /** The object `thread.ref`, whose inode is in `thread.stat`, has another content, or none. */
   damaged(digest: Buffer | undefined): void {
     const { ref, stat } = this.#thread;
+    const values = {
+      source: Buffer.from(ref.digest).toString("hex"),
+      target: digest === undefined ? "empty file" : digest.toString("hex"),
+    };
     this.finding({
       path: objectPath(ref),
       class: "content",
-      source: Buffer.from(ref.digest).toString("hex"),
-      target: digest === undefined ? "empty file" : digest.toString("hex"),
+      ...(ref.kind === "object" ? values : { source: "empty file" }),
       inode: `${String(stat.inoHigh)}:${String(stat.inoLow)}`,
     });
   }

@@ -250,6 +250,16 @@ describe("refile", () => {
     expect(verify([target]).code).toBe(0);
   });
 
+  it("leaves the last name of an object to prune", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const loose = objectPathOf(target, join(target, "loose"));
+    rmSync(join(target, "loose"));
+    writeFileSync(loose, "");
+    expect(compact(target, "--steps", "refile").code).toBe(4);
+    expect(existsSync(loose)).toBe(true);
+  });
+
   it("merges an object that became what another one is", () => {
     const target = makeTarget();
     const [one, two] = ["daily.0/a", "daily.0/b"].map((name) => join(target, name)) as [string, string];
@@ -277,6 +287,27 @@ describe("refile", () => {
     expect(verify([target]).code).toBe(0);
     expect(mismatches(target)).toEqual([]);
     expect(compactWell(target).summary.findings).toEqual({});
+  });
+});
+
+describe("a holder of an empty file", () => {
+  it("is taken in as content, with a finding, when the file was written into", () => {
+    const target = makeTarget();
+    appendFileSync(join(target, "daily.0/empty"), "data\n");
+    expect(compactWell(target, "--steps", "prune").code).toBe(0);
+    const run = compact(target);
+    expect(run).toMatchObject({ code: 4, summary: { findings: { content: 1 }, affectedNames: 3 } });
+    expect(verify([target])).toMatchObject({ code: 0, found: [], noted: [] });
+    expect(compactWell(target).summary.findings).toEqual({});
+    expect(mismatches(target)).toEqual([]);
+  });
+
+  it("needs no index", () => {
+    const folder = mkdtempSync(join(work.path, "empty-"));
+    writeFileSync(join(folder, "alone"), "nobody else has this\n");
+    relinkWell(folder);
+    const { out, err } = dedupe(["compact", folder]);
+    expect(out + err).not.toContain("no index yet");
   });
 });
 
@@ -494,6 +525,29 @@ describe("--detach", () => {
     rmSync(objectPathOf(target, join(target, ".dedupe/tmp/relink.0")));
     expect(dedupe(["compact", "--detach", "--forget-unfinished", target]).code).toBe(1);
     expect(existsSync(join(target, ".dedupe/tmp/relink.0"))).toBe(true);
+  });
+
+  it.each([
+    ["--detach", "--time-limit", "1s"],
+    ["--steps", "fold", "--forget-unfinished"],
+  ])("is not given options that say nothing: %s %s %s", (...options) => {
+    expect(dedupe(["compact", ...options, "/nowhere"])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(options[0] === "--detach" ? "--time-limit" : "sweep") as string,
+    });
+  });
+
+  it("is refused while relink --undo has something to put back", () => {
+    const target = mkdtempSync(join(work.path, "undo-"));
+    for (const name of ["a", "b"]) writeFileSync(join(target, name), "the same\n");
+    utimesSync(join(target, "b"), 1, 1_600_000_000);
+    relinkWell("--ignore-time", target);
+    expect(dedupe(["compact", "--detach", target])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("relink --undo") as string,
+    });
+    relinkWell("--undo", target);
+    expect(dedupe(["compact", "--detach", target]).code).toBe(0);
   });
 
   it("is refused where two leftovers are all names of a file", () => {
