@@ -20,7 +20,7 @@ export type SourceState = {
   ctimeNs: bigint;
 };
 
-/** The store's inode as it was when its content was known to be right. */
+/** The store's inode as it was when its content was known to be right. A negative size: it is not right any more. */
 export type TargetState = { ino: bigint; sizeBytes: number; mtimeNs: bigint };
 
 /**
@@ -28,6 +28,13 @@ export type TargetState = { ino: bigint; sizeBytes: number; mtimeNs: bigint };
  * inode `ref`, which is `target`. Both index rows of an inode are cut from it.
  */
 export type KnownInode = { identity: Uint8Array; source: SourceState; target: TargetState; ref: Uint8Array };
+
+/** Stays as a hint for a repair, and no inode has such a size. Of the store's own row alone. */
+export function disbelieved(row: TargetState, ref: Uint8Array): KnownInode {
+  const target = { ...row, sizeBytes: -row.sizeBytes };
+  const source = { ...target, generation: 0, ctimeNs: 0n };
+  return { identity: Buffer.alloc(IDENTITY_BYTES), source, target, ref };
+}
 
 /** Records of one thread on their way to the journal. */
 export class RecordBuffer {

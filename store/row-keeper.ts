@@ -24,7 +24,9 @@ export class RowKeeper {
     if (row.type === "unknown" || !this.#look(row.ref)) return false;
     const { ino, sizeBytes, mtimeNs } = row.target;
     if (this.#stat.ino !== ino) return false;
-    return row.type === "source" || (this.#stat.sizeBytes === sizeBytes && this.#stat.mtimeNs === mtimeNs);
+    if (row.type === "source") return true;
+    // One that is not believed any more is a repair's hint.
+    return this.#stat.mtimeNs === mtimeNs && (sizeBytes < 0 || this.#stat.sizeBytes === sizeBytes);
   }
 
   #look(bytes: Buffer): boolean {

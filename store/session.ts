@@ -15,7 +15,14 @@ import type { ContentMover } from "./content.ts";
 import { Index } from "./index/index.ts";
 import { InodeTable, type TargetInode } from "./inode-table.ts";
 import { MetInodes } from "./met-inodes.ts";
-import { RecordBuffer, decodeSourceRow, decodeTarget, type KnownInode, type TargetState } from "./record.ts";
+import {
+  RecordBuffer,
+  decodeSourceRow,
+  decodeTarget,
+  disbelieved,
+  type KnownInode,
+  type TargetState,
+} from "./record.ts";
 import type { Ref } from "./ref.ts";
 import { variantOf, type VariantRecord } from "./variant.ts";
 
@@ -86,6 +93,8 @@ export type LookedFor = VariantRecord & {
   sizeBytes: number;
   /** Its inode as a source row has it: the object's own row lies at a random place of the index, which costs a read. */
   known?: TargetState;
+  /** Its content was just read, and is what its name says. */
+  isRead?: boolean;
 };
 
 export type Look = "absent" | "sound" | "bad";
@@ -246,8 +255,9 @@ export class StoreSession {
     check(result, "statx", ref.text);
     this.remember(this.#stat);
     if (!this.#attributesAre(ref, expected)) return "bad";
-    const isSealed = this.#isFound(expected.known) || this.#isFound(this.sealed(ref));
-    if (!isSealed && !this.#hashesToItsName(ref)) return "bad";
+    const isKnown =
+      expected.isRead === true || this.#isFound(expected.known) || this.#isFound(this.sealed(ref));
+    if (!isKnown && !this.#hashesToItsName(ref)) return "bad";
     this.table.insertObject(ref, this.found);
     return "sound";
   }
@@ -293,6 +303,12 @@ export class StoreSession {
   sealed(ref: Ref): TargetState | undefined {
     const row = this.#rows?.object(ref.bytes);
     return row === undefined ? undefined : decodeTarget(row);
+  }
+
+  /** The inode has not the content any more that the index remembers: from the next seal on nobody believes it. */
+  distrust(ref: Ref, ino: bigint): void {
+    const row = this.sealed(ref);
+    if (row?.ino === ino && row.sizeBytes > 0) this.record(disbelieved(row, ref.bytes));
   }
 
   #isFound(target: TargetState | undefined): boolean {

@@ -9,6 +9,7 @@ import { Listing } from "../tree/listing.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { removeTree } from "../tree/remove.ts";
 import { planSweep } from "../compact/sweep.ts";
+import { undoFiles } from "../relink/undo-log.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
 import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
@@ -90,12 +91,25 @@ function refuseLoss({ kernel, options, target, opened }: Detaching): void {
       { hint: "Look at it, move it out or delete it, then run the same command again." },
     );
   }
+  refuseForgetting(kernel, { target, logFd: directories.logFd });
   if (!items.some(({ verdict }) => verdict === "keep")) return;
   throw new DedupeError(
     "UNFINISHED",
     `a migration to ${target.path} has begun snapshots that are not finished yet`,
     {
       hint: "Run the migration again to finish them, or name --forget-unfinished to remove what it has copied.",
+    },
+  );
+}
+
+/** What --ignore-* took from names is nowhere else. @throws DedupeError */
+function refuseForgetting(kernel: Kernel, { target, logFd }: { target: Root; logFd: number }): void {
+  if (logFd < 0 || undoFiles(kernel, logFd).length === 0) return;
+  throw new DedupeError(
+    "UNDO_LOG",
+    `${target.path}/${STORE_NAME}/log keeps the attributes that relink --ignore-* took from names`,
+    {
+      hint: `dedupe relink --undo puts them back; to do without them remove ${STORE_NAME}/log/undo.*, then run the same command again.`,
     },
   );
 }

@@ -134,9 +134,10 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
   };
 }
 
-/** All of the tree, by the rules that the store was made by. */
+/** What may be merged, by the rules that the store was made by. */
 function chosenFor({ opened, options: { bwlimitBytes } }: Parts): Parameters<typeof rulesOf>[2] {
-  return { options: { ...opened.policy, ...wholeTree, bwlimitBytes }, filter: undefined };
+  const { filter, ...sizes } = opened.selection;
+  return { options: { ...opened.policy, ...wholeTree, ...sizes, bwlimitBytes }, filter };
 }
 
 type Started = {
@@ -150,11 +151,13 @@ type Started = {
 function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Started): Compaction {
   const { kernel, options, context, root, opened } = parts;
   const memory = kernel.sys.allocate(512);
+  const chosen = chosenFor(parts);
   return new Compaction({
     ...{ kernel, pool, files, rules, state, rootFd: root.fd, stockFd: opened.stockFd },
     ...{ linkLimit: opened.linkLimit, store: opened.store, steps: new Set(options.steps) },
     ...{ objectsFd: opened.directories.objectsFd, groupsFd: opened.directories.groupsFd },
-    units: planRoot(kernel, root, chosenFor(parts)).units,
+    units: planRoot(kernel, root, chosen).units,
+    allUnits: planRoot(kernel, root, { ...chosen, filter: undefined }).units,
     trustsDirentIno: identifyFilesystem(kernel.sys, root.fd, root.device, memory).trustsDirentIno,
     recordsAtOnce: options.timeLimitMs !== undefined,
     freeBytes: () => freeBytesOf(kernel, root.fd),
@@ -169,12 +172,7 @@ function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Star
   });
 }
 
-const wholeTree = {
-  minSizeBytes: 1,
-  maxSizeBytes: Number.MAX_SAFE_INTEGER,
-  oneFileSystem: true,
-  snapshotsGlob: undefined,
-};
+const wholeTree = { oneFileSystem: true, snapshotsGlob: undefined };
 
 function listenerOf(
   { reporter }: CommandContext,

@@ -1,11 +1,12 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
-import { statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import { Stat } from "../sys/stat.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
+import { listDirectory } from "../compact/count-names.ts";
 import {
   StoreView,
   ensureIndex,
@@ -19,6 +20,7 @@ import {
 import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange, putTimeBack, settleBeside, stockFolder } from "./relink-root.ts";
+import { aboutSelection, readSelection, type Selection } from "./selection.ts";
 
 type Directories = {
   objectsFd: number;
@@ -31,6 +33,7 @@ type Directories = {
 /** A target whose store is to be cared for. */
 export type CompactTarget = {
   policy: MergePolicy;
+  selection: Selection;
   /** Undefined in a dry run. */
   store: Store | undefined;
   /** What threads need of it. */
@@ -64,6 +67,7 @@ export async function openForCare(
   options: Pick<CompactOptions, "indexDir">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
+  const selection = readSelection(kernel, target);
   const before = statDescriptor(kernel, target.fd, new Stat(kernel.sys)).mtimeNs;
   const { indexDir } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
@@ -75,12 +79,12 @@ export async function openForCare(
     const kept = settleBeside(kernel, target);
     putTimeBack(kernel, target, before);
     return {
-      ...{ policy, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
+      ...{ policy, selection, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),
       // A finding says it better.
       notices: notices
         .filter(({ code }) => code !== "LEFTOVER")
-        .concat(kept, aboutIndex(store, target), exchange),
+        .concat(kept, aboutIndex(kernel, store, target), aboutSelection(selection, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {
@@ -89,11 +93,24 @@ export async function openForCare(
   }
 }
 
-function aboutIndex({ indexState }: Store, { path }: Root): Notice[] {
-  if (indexState === "sound") return [];
+function aboutIndex(kernel: Kernel, { indexState, directories }: Store, { path }: Root): Notice[] {
+  if (indexState === "sound" || (indexState === "empty" && !hasObjects(kernel, directories.objectsFd)))
+    return [];
   const what = indexState === "empty" ? "there is no index yet, or it was removed" : "the index was damaged";
   const message = `${what} (${path}): it is made anew from the store, which is read for that`;
   return [{ level: "info", code: "INDEX_REBUILT", message }];
+}
+
+/** Without any there is nothing to be known: holders have no rows. */
+function hasObjects(kernel: Kernel, objectsFd: number): boolean {
+  return listDirectory(kernel, objectsFd).some(({ name }) => {
+    const fd = openDirectory(kernel, objectsFd, name);
+    try {
+      return listDirectory(kernel, fd).length > 0;
+    } finally {
+      kernel.sys.close(fd);
+    }
+  });
 }
 
 /** Only looks, and keeps what writes away meanwhile. @throws DedupeError */
@@ -103,6 +120,7 @@ export async function openToLook(
   { indexDir }: Pick<CompactOptions, "indexDir">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
+  const selection = readSelection(kernel, target);
   const reader = { sys: readOnlySys(kernel.sys), scratch: kernel.scratch };
   const view = viewOf(reader, target, policy);
   const temporary = makeTemporary(kernel, tmpdir());
@@ -112,7 +130,8 @@ export async function openToLook(
     await ensureIndex(kernel, indexPath);
     const magic = filesystemMagic(kernel.sys, target.fd, kernel.sys.allocate(256));
     return {
-      ...{ policy, store: undefined, directories: view, stockFd: temporary.fd, notices: [] },
+      ...{ policy, selection, store: undefined, directories: view, stockFd: temporary.fd },
+      notices: aboutSelection(selection, target),
       shared: shareForReading({ ...fdsOf(view), indexPath }),
       linkLimit: linkLimits.get(magic) ?? 0,
       index: await view.weighIndex(kernel, indexPath),

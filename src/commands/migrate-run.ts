@@ -23,6 +23,7 @@ import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
 import { refuseReadOnlySource } from "./read-only-source.ts";
+import { rememberSelection } from "./selection.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
@@ -89,7 +90,9 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   for (const notice of [...notices, ...aboutTimes(opened.traits)])
     reporter.emit({ type: "notice", ...notice });
   try {
-    refuseLostFilesystem(kernel, { source, logFd: opened.store.directories.logFd }, options);
+    const { logFd, storeFd } = opened.store.directories;
+    refuseLostFilesystem(kernel, { source, logFd }, options);
+    rememberSelection(kernel, { root: target, storeFd }, { ...options, filter: "kept" });
   } catch (error) {
     await opened.store.close();
     throw error;

@@ -10,6 +10,7 @@ import { RelinkPool } from "../relink/relink-pool.ts";
 import { Relinking } from "../relink/relinking.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { Failure } from "../work/messages.ts";
+import type { Store } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
@@ -17,6 +18,7 @@ import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { startTimeLimit } from "./time-limit.ts";
 import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
+import { rememberSelection } from "./selection.ts";
 
 const PROGRESS_MS = 200;
 const LOST_AND_FOUND = Buffer.from("lost+found");
@@ -45,7 +47,9 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
   const { jobs, dryRun } = options;
   reporter.emit({ type: "start", command: "relink", version, root: options.root, jobs, dryRun });
   for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
-  const opened = await openRelinkRoot(kernel, root, options);
+  const opened = remembering(await openRelinkRoot(kernel, root, options), ({ directories }) => {
+    rememberSelection(kernel, { root, storeFd: directories.storeFd }, { ...options, filter });
+  });
   for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
   const rules = rulesOf(kernel, root, { options, filter });
   const plan = withoutLostAndFound(planRoot(kernel, root, { options, filter }));
@@ -55,6 +59,21 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
 /** What fsck put there waits for a person. */
 function withoutLostAndFound(plan: UnitPlan): UnitPlan {
   return { ...plan, units: plan.units.filter(({ path }) => !isAtOrBelow(path, LOST_AND_FOUND)) };
+}
+
+/** What may be merged is remembered as soon as there is a store. */
+function remembering(opened: OpenedRoot, remember: (store: Store) => void): OpenedRoot {
+  const { store, openStore } = opened;
+  if (store !== undefined) remember(store);
+  if (openStore === undefined) return opened;
+  return {
+    ...opened,
+    openStore: async () => {
+      const late = await openStore();
+      remember(late);
+      return late;
+    },
+  };
 }
 
 type Parts = {

@@ -31,10 +31,11 @@ export const SIZE_HIGH = TO + REF_WORDS;
 export const MTIME = SIZE_HIGH + 2;
 export const DECISION_WORDS = MTIME + 3;
 
-/** Kinds of decisions: it has other attributes; it has other content; it has none. */
+/** Kinds of decisions: it has other attributes; it has other content; it has none; a holder has some. */
 export const REFILE = 1;
 export const EDITED = 2;
 export const EMPTIED = 3;
+export const FILLED = 4;
 
 export const decisionLayout = { words: DECISION_WORDS, key: attentionLayout.key };
 

@@ -25,6 +25,9 @@ export class CompactTasks implements TaskRunner<CompactTask> {
     this.#relink = new RelinkTasks(thread);
     this.#teller = new Teller(thread);
     this.#to = new Ref(thread.sys);
+    thread.damaged = (digest) => {
+      this.#teller.damaged(digest);
+    };
   }
 
   run(task: CompactTask): void {

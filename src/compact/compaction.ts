@@ -33,6 +33,8 @@ export type CompactionParts = Pick<RelinkingParts, Taken> & {
   groupsFd: number;
   trustsDirentIno: boolean;
   state: CompactState;
+  /** Without the filter: findings are told with all their names. */
+  allUnits: RelinkingParts["units"];
   /** What is being done now. */
   begun: (step: CompactStep | "look") => void;
 };
@@ -102,7 +104,7 @@ export class Compaction {
     if (!(await this.#move())) return false;
     if (this.#adoption !== undefined) {
       begun("adopt");
-      if (!(await this.#adoption.heal())) return false;
+      if (!(await this.#adoption.heal()) || !(await this.#tell())) return false;
     }
     if (steps.has("prune")) {
       if (swept || this.#parts.state.counts.refiled > 0) {
@@ -178,18 +180,26 @@ export class Compaction {
 
   /** The names of the snapshots: new inodes are taken down, those of findings told. */
   async #walk(): Promise<boolean> {
-    const { steps, state } = this.#parts;
+    const { steps, state, rules } = this.#parts;
+    const isFiltered = rules.filter !== undefined;
     if (!steps.has("adopt")) return this.#tell();
-    await this.#choose({ takes: "new", again: new InodeSet(), told: state.takeUntold() });
+    if (isFiltered && !(await this.#tell())) return false;
+    const again = state.takeAgain() ?? new InodeSet();
+    await this.#choose({ takes: "new", again, told: state.takeUntold(), isFiltered: true });
     this.#adoption = this.#relinking(this.adopted);
     return this.#adoption.takeStock();
   }
 
   /** Which names show content that an object should not have: said before that object is touched. */
   async #tell(): Promise<boolean> {
-    const { state, pool, units } = this.#parts;
+    const { state, pool, allUnits: units } = this.#parts;
     if (!state.hasUntold) return true;
-    await this.#choose({ takes: "again", again: new InodeSet(), told: state.takeUntold() });
+    await this.#choose({
+      takes: "again",
+      again: new InodeSet(),
+      told: state.takeUntold(),
+      isFiltered: false,
+    });
     const isWhole = await pool.run(
       units.map(({ path, type }, unit) => {
         const at = { unit, path, directory: -1, subdirectories: undefined };
@@ -200,7 +210,9 @@ export class Compaction {
     return isWhole;
   }
 
-  async #choose(choice: Pick<StockChoice, "takes" | "told"> & { again: InodeSet }): Promise<void> {
+  async #choose(
+    choice: Pick<StockChoice, "takes" | "told" | "isFiltered"> & { again: InodeSet },
+  ): Promise<void> {
     const { pool, state, trustsDirentIno } = this.#parts;
     const sets = { known: state.known.shared, again: choice.again.shared };
     await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
@@ -218,10 +230,11 @@ export class Compaction {
   }
 
   async #move(): Promise<boolean> {
-    const { pool, begun } = this.#parts;
+    const { pool, begun, steps } = this.#parts;
     if (this.#decisions === undefined || this.#decisions.count === 0) return true;
     begun("refile");
-    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", ...range })));
+    const prunes = steps.has("prune");
+    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", prunes, ...range })));
   }
 
   async #prune(): Promise<boolean> {
@@ -250,10 +263,10 @@ export class Compaction {
     const again = this.#parts.state.takeAgain();
     if (again === undefined) return true;
     this.#parts.begun("adopt");
-    await this.#choose({ takes: "again", again, told: [] });
+    await this.#choose({ takes: "again", again, told: [], isFiltered: true });
     const relinking = this.#relinking(zeroRelinkCounters());
     try {
-      return await relinking.run();
+      return (await relinking.run()) && (await this.#tell());
     } finally {
       relinking.close();
     }

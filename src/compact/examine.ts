@@ -12,6 +12,7 @@ import {
   ATTENTION_WORDS,
   EDITED,
   EMPTIED,
+  FILLED,
   INO_HIGH,
   INO_LOW,
   KIND,
@@ -74,31 +75,45 @@ export class Examiner {
   #examine(record: Uint32Array, recordsRows: boolean): void {
     const { sys, ref, stat } = this.#thread;
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = openQuietly(sys, this.#session.fdOf("objects"), ref.format(), flags);
+    const fd = openQuietly(sys, this.#session.directoryOf(ref), ref.format(), flags);
     if (fd === -errno.ENOENT) return;
     try {
       onTarget(fd, "openat");
       const before = lookOld(this.#thread, fd);
       if (stat.inoLow !== record[INO_LOW] || stat.inoHigh !== record[INO_HIGH]) return;
       refuseOpenForWriting(this.#thread, fd);
-      if (before.sizeBytes === 0) this.#decide(record, EMPTIED);
-      else this.#nameAnew(record, { fd, before, recordsRows });
+      if (ref.kind !== "object") this.#takeHolder(record, before.sizeBytes);
+      else if (before.sizeBytes > 0) this.#nameAnew(record, { fd, before, recordsRows });
+      else if (this.#isRot(this.#variantOf(fd))) this.#leaveDamaged(undefined, recordsRows);
+      else this.#decide(record, EMPTIED);
     } finally {
       if (fd >= 0) sys.close(fd);
     }
+  }
+
+  /** Of an empty file: it was written into, and is content by now, which is adopted. */
+  #takeHolder(record: Uint32Array, sizeBytes: number): void {
+    if (sizeBytes === 0) return;
+    const { inoLow, inoHigh } = this.#thread.stat;
+    this.#decide(record, FILLED);
+    this.#teller.again(inoLow, inoHigh);
   }
 
   #nameAnew(
     record: Uint32Array,
     { fd, before, recordsRows }: { fd: number; before: ReturnType<typeof lookOld>; recordsRows: boolean },
   ): void {
-    const { ref, sys, scratch, stat, rules, xattrs } = this.#thread;
+    const { ref, sys, scratch, stat } = this.#thread;
     const isKnown = isRemembered(this.#session, ref, stat);
     const digest = isKnown ? Buffer.from(ref.digest) : hashStable(this.#thread, fd, before);
     if (!isKnown) this.#teller.counts.readObjects++;
     onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
-    const readXattrs = () => fromSource(() => xattrs.read({ fd }));
-    const variant = variantOfStat(stat, rules.compared, readXattrs);
+    const variant = this.#variantOf(fd);
+    const isRot = !digest.equals(ref.digest) && this.#isRot(variant);
+    if (isRot) {
+      this.#leaveDamaged(digest, recordsRows);
+      return;
+    }
     this.#to.setObject(digest, variant, undefined).setGroup(ref.group);
     if (!digest.equals(ref.digest)) this.#decide(record, EDITED);
     else if (!variant.equals(ref.variant)) this.#decide(record, REFILE);
@@ -108,26 +123,43 @@ export class Examiner {
     }
   }
 
+  /** Of the inode that `stat` describes. */
+  #variantOf(fd: number): Buffer {
+    const { stat, rules, xattrs } = this.#thread;
+    return variantOfStat(stat, rules.compared, () => fromSource(() => xattrs.read({ fd })));
+  }
+
+  /**
+   * Whether an inode with other content was damaged, not written to: all attributes are those of its name, time
+   * included, and its size is what it was or less. Where times are not compared only the index can tell, and a repair
+   * believes it of a file of the same size.
+   */
+  #isRot(variant: Buffer): boolean {
+    const { ref, stat, rules } = this.#thread;
+    if (!variant.equals(ref.variant)) return false;
+    const row = this.#session.sealed(ref);
+    if (row?.ino !== stat.ino) return rules.compared.time;
+    const sizeBytes = Math.abs(row.sizeBytes);
+    if (row.mtimeNs !== stat.mtimeNs) return false;
+    return rules.compared.time ? stat.sizeBytes <= sizeBytes : stat.sizeBytes === sizeBytes;
+  }
+
+  /** It keeps its name, by which a repair finds it. */
+  #leaveDamaged(digest: Buffer | undefined, recordsRows: boolean): void {
+    const { ref, stat } = this.#thread;
+    if (recordsRows) this.#session.distrust(ref, stat.ino);
+    this.#teller.damaged(digest);
+  }
+
   /** Of the inode that `stat` describes, whose true name is `#to`. */
   #decide(record: Uint32Array, kind: number): void {
     const decision = this.#sorter.next();
     decision.fill(0);
     decision.set(record);
     decision[KIND] = kind;
-    if (kind !== EMPTIED) decision.set(this.#to.words, TO);
+    if (kind === REFILE || kind === EDITED) decision.set(this.#to.words, TO);
     this.#thread.stat.copyWords(STATE_WORDS, decision, SIZE_HIGH);
     this.#teller.counts.toRefile++;
-    if (kind !== REFILE) this.#tellFinding(kind);
-  }
-
-  #tellFinding(kind: number): void {
-    const { ref, stat } = this.#thread;
-    this.#teller.finding({
-      path: objectPath(ref),
-      class: "content",
-      source: Buffer.from(ref.digest).toString("hex"),
-      target: kind === EMPTIED ? "empty file" : Buffer.from(this.#to.digest).toString("hex"),
-      inode: `${String(stat.inoHigh)}:${String(stat.inoLow)}`,
-    });
+    if (kind !== REFILE) this.#teller.damaged(kind !== EDITED ? undefined : Buffer.from(this.#to.digest));
   }
 }

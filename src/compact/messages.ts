@@ -10,7 +10,7 @@ export type OwnTask =
   /** Reads what was moved or is not known, and decides. */
   | ({ type: "examine"; recordsRows: boolean } & Range)
   /** Carries out decisions. */
-  | ({ type: "move" } & Range)
+  | ({ type: "move"; prunes: boolean } & Range)
   | ({ type: "prune" } & Range)
   | ({ type: "fold" } & Range & { linkLimit: number; isDryRun: boolean });
 export type CompactTask = RelinkTask | OwnTask;

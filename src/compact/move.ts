@@ -12,6 +12,7 @@ import {
   BLOCK_BYTES,
   DECISION_WORDS,
   EMPTIED,
+  FILLED,
   INO_HIGH,
   INO_LOW,
   KIND,
@@ -51,28 +52,30 @@ export class Mover {
       this.#thread.attempt(
         () => objectPath(this.#thread.ref),
         () => {
-          this.#carryOut(decision);
+          this.#carryOut(decision, task.prunes);
         },
       );
     }
     this.#teller.flush();
   }
 
-  #carryOut(decision: Uint32Array): void {
+  #carryOut(decision: Uint32Array, prunes: boolean): void {
     const { ref, stat } = this.#thread;
     const looked = this.#session.stat(ref, stat);
     if (looked === -errno.ENOENT) return;
     onTarget(looked, "statx");
     // What was written to since is for the next run to read.
     if (!this.#isAsDecided(decision)) return;
-    if (decision[KIND] === EMPTIED) {
-      this.#leave("held by nobody");
+    if (decision[KIND] === EMPTIED || decision[KIND] === FILLED) {
+      // Its last name is prune's.
+      if (stat.nlink > 1 || prunes) this.#leave("held by nobody");
       return;
     }
     this.#to.copyFrom(decision, TO);
     if (!this.#isVariant(this.#to)) return;
     const moved = this.#session.move(ref, this.#to);
     if (moved === -errno.EEXIST) {
+      if (stat.nlink === 1 && !prunes) return;
       this.#leave(this.#isItself() ? "named twice" : "equal to another");
       return;
     }

@@ -137,8 +137,9 @@ export class ObjectScanner {
   #judge(place: Place, { name }: Entry, { looksAt, prunes }: OwnTask & { type: "scan" }): void {
     const { stat } = this.#thread;
     if (stat.nlink === 1 && prunes) this.#take(UNNAMED);
-    else if (looksAt === "everything" && place.kind === "object") {
-      const kind = this.#kindOf(place.fd, name);
+    else if (looksAt === "everything") {
+      const isFilled = place.kind === "held" && stat.isRegular && stat.sizeBytes > 0;
+      const kind = place.kind === "object" ? this.#kindOf(place.fd, name) : isFilled ? MOVED : undefined;
       if (kind !== undefined) this.#take(kind);
     }
   }

@@ -38,6 +38,9 @@ export class CompactState {
   }
 
   #take(finding: CompactFinding): void {
+    // What adopting met, or a repair is waited for, is met again by who reads what the index does not know.
+    if (finding.inode !== undefined && (this.#untold.has(finding.inode) || this.#told.has(finding.inode)))
+      return;
     if (finding.inode !== undefined) this.#untold.set(finding.inode, finding.path);
     this.#found(finding);
   }

@@ -97,7 +97,9 @@ class Temporaries {
     if (stat.isRegular && stat.sizeBytes === 0) return "drop";
     const hasOthers = ours !== undefined && stat.nlink > 1 && stat.nlink > ours.of(stat.ino);
     if (hasOthers || ownNames.test(name.toString("latin1"))) return "drop";
-    return stat.isRegular && hasTwin(this.#parts, name, stat) ? "drop" : "unknown";
+    const isWanted = (twin: Stat): boolean =>
+      twin.nlink > 1 && twin.nlink > this.#countOurs([twin.ino]).of(twin.ino);
+    return stat.isRegular && hasTwin(this.#parts, { name, stat, isWanted }) ? "drop" : "unknown";
   }
 
   #countOurs(inodes: readonly bigint[]): NameCounter {
@@ -112,37 +114,44 @@ class Temporaries {
   }
 }
 
-/** Whether another inode with this content and these attributes is in the store, and hashes to its name. */
-function hasTwin({ kernel, directories, compared }: SweepParts, name: Buffer, stat: Stat): boolean {
+/** `isWanted`: whether an inode of the store has a name besides, so that it does not go as well. */
+type Leftover = { name: Buffer; stat: Stat; isWanted: (twin: Stat) => boolean };
+
+/** Whether another inode with this content and these attributes is in the store to stay, and is what its name says. */
+function hasTwin({ kernel, directories, compared }: SweepParts, { name, stat, isWanted }: Leftover): boolean {
   const { sys, scratch } = kernel;
   const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
   const content = new ContentMover(sys, { read: () => undefined, wrote: () => undefined });
   const fd = openQuietly(sys, directories.tmpFd, scratch.at(name), flags);
   if (fd < 0) return false;
   try {
-    const digest = content.hash(fd, stat.sizeBytes);
-    if (digest === undefined) return false;
+    const hashed = content.hash(fd, stat.sizeBytes);
+    if (hashed === undefined) return false;
+    const digest = Buffer.from(hashed);
     const xattrs = new XattrCalls(sys, scratch);
     const variant = variantOfStat(stat, compared, () => xattrs.read({ fd }));
-    const ref = new Ref(sys).setObject(Buffer.from(digest), variant, undefined);
-    return isSound(kernel, directories.objectsFd, { ref, content, leftover: stat });
+    const ref = new Ref(sys).setObject(digest, variant, undefined);
+    const isTwin = (twin: Stat, twinFd: number): boolean =>
+      twin.ino !== stat.ino &&
+      variantOfStat(twin, compared, () => xattrs.read({ fd: twinFd })).equals(variant) &&
+      (content.hash(twinFd, stat.sizeBytes)?.equals(digest) ?? false) &&
+      isWanted(twin);
+    return isThere(kernel, { objectsFd: directories.objectsFd, ref, isTwin });
   } finally {
     sys.close(fd);
   }
 }
 
-function isSound(
+function isThere(
   kernel: Kernel,
-  objectsFd: number,
-  { ref, content, leftover }: { ref: Ref; content: ContentMover; leftover: Stat },
+  { objectsFd, ref, isTwin }: { objectsFd: number; ref: Ref; isTwin: (twin: Stat, fd: number) => boolean },
 ): boolean {
   const { sys } = kernel;
   const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = openQuietly(sys, objectsFd, ref.format(), flags);
   if (fd < 0) return false;
   try {
-    if (statDescriptor(kernel, fd, new Stat(sys)).ino === leftover.ino) return false;
-    return content.hash(fd, leftover.sizeBytes)?.equals(ref.digest) ?? false;
+    return isTwin(statDescriptor(kernel, fd, new Stat(sys)), fd);
   } finally {
     sys.close(fd);
   }

@@ -84,5 +84,9 @@ export function compactOptions(typed: readonly TypedOption[], target: string | u
   checkOutput(options);
   if (options.detach && typed.some(({ name }) => name === "steps"))
     throw usageError("--detach and --steps contradict each other: the whole store goes");
+  if (options.detach && options.timeLimitMs !== undefined)
+    throw usageError("--detach takes no --time-limit: a store that is gone in part is of no use");
+  if (options.forgetUnfinished && !options.detach && !options.steps.includes("sweep"))
+    throw usageError("--forget-unfinished belongs to the step sweep, which --steps leaves out");
   return options;
 }

@@ -1,4 +1,4 @@
-import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { F_RDLCK, F_UNLCK, O_CLOEXEC, O_NONBLOCK, O_RDONLY, POSIX_FADV_DONTNEED } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { openQuietly } from "../sys/files.ts";
 import { REF_WORDS, type StoreSession } from "../../store/store.ts";
@@ -9,12 +9,15 @@ import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
-import { busy, changed, refuseOpenForWriting } from "./stable-content.ts";
+import { busy, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
 import { joined, type RelinkThread } from "./relink-thread.ts";
 import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf, variantRecordOf } from "./variant.ts";
 
 const ATTEMPTS = 3;
+
+/** What an object is found to be: as its name says; its attributes are others; its content is (and which). */
+type Found = "absent" | "sound" | "bad" | Buffer;
 
 /** Gives the survivors of a batch their names in the store, without copying anything. */
 export class Adopter {
@@ -35,20 +38,24 @@ export class Adopter {
         if (directory === NO_DIRECTORY) return Buffer.from(`.dedupe/objects/${this.#thread.ref.text}`);
         return joined(directories.pathOf(directory), batch.textOf(target, TARGET_ROW.text));
       };
-      const isAdopted = this.#thread.attempt(path, () => {
-        this.#adopt(session, batch, target);
+      target[TARGET_ROW.state] = FAILED;
+      this.#thread.attempt(path, () => {
+        if (this.#adopt(session, batch, target)) target[TARGET_ROW.state] = DONE;
       });
-      target[TARGET_ROW.state] = isAdopted ? DONE : FAILED;
     }
     this.#thread.flush();
   }
 
-  #adopt(session: StoreSession, batch: BatchView, target: Uint32Array): void {
+  /** false: it is damaged, which was told, and nothing is to be linked to it. */
+  #adopt(session: StoreSession, batch: BatchView, target: Uint32Array): boolean {
     const { ref, stat, generations } = this.#thread;
     ref.copyFrom(target, TARGET_ROW.ref);
     const directory = target[TARGET_ROW.directory] as number;
-    if (directory === NO_DIRECTORY) this.#lookAtObject(session, target);
-    else this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
+    const isSound =
+      directory === NO_DIRECTORY
+        ? this.#lookAtObject(session, target)
+        : this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
+    if (!isSound) return false;
     onTarget(session.stat(ref, stat), "statx");
     if (!isState(stat, target.subarray(TARGET_ROW.inode))) throw changed();
     stat.copyWords(STATX_WORDS, target, TARGET_ROW.inode);
@@ -58,6 +65,7 @@ export class Adopter {
     if (target[TARGET_ROW.generation] === 0)
       target[TARGET_ROW.generation] = generations.of(session.directoryOf(ref), ref.format());
     this.#record(session, target);
+    return true;
   }
 
   /** Ignored ones, so that it is known which names lose others. */
@@ -72,19 +80,42 @@ export class Adopter {
     }
   }
 
-  /** An object that has no name in the stock: sound, or its name goes and the next run finds another survivor. */
-  #lookAtObject(session: StoreSession, target: Uint32Array): void {
+  /** An object that has no name in the stock. */
+  #lookAtObject(session: StoreSession, target: Uint32Array): boolean {
     const look = this.#lookAtRest(session, target);
-    if (look === "sound") return;
-    if (look === "bad") session.discard(this.#thread.ref);
-    throw new EntryFailure("EOBJECT", "the store's object is damaged; run again to use another one");
+    if (look === "sound") return true;
+    if (typeof look !== "string") return this.#leaveDamaged(session, look);
+    if (look === "bad") this.#discardOther(session);
+    throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
+  }
+
+  /** Its attributes moved: the name goes, and the next run finds another survivor. A compact names it anew instead. */
+  #discardOther(session: StoreSession): void {
+    if (this.#thread.damaged === undefined) session.discard(this.#thread.ref);
+  }
+
+  /**
+   * What it lost others may have: it stays an object, so that a repair finds it, and nothing gives way to it. One that
+   * nobody names has nothing to be repaired.
+   */
+  #leaveDamaged(session: StoreSession, digest: Buffer): false {
+    const { ref, stat, damaged } = this.#thread;
+    if (stat.nlink === 1) {
+      session.discard(ref);
+      throw new EntryFailure("EOBJECT", "the store's object was damaged; run again to use another one");
+    }
+    session.distrust(ref, stat.ino);
+    if (damaged === undefined) throw damage();
+    damaged(digest);
+    return false;
   }
 
   /**
    * The object as it lies there, which nobody has open for writing, and which stays as it is while it is looked at: its
-   * state goes into the batch.
+   * state goes into the batch. Its content is read, whatever the index says: names are about to give way to it, and
+   * with them perhaps the last inode that has what it lost.
    */
-  #lookAtRest(session: StoreSession, target: Uint32Array): ReturnType<StoreSession["look"]> {
+  #lookAtRest(session: StoreSession, target: Uint32Array): Found {
     const { sys, ref, stat } = this.#thread;
     const expected = this.#expected(target);
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
@@ -93,8 +124,9 @@ export class Adopter {
     onTarget(fd, "openat");
     try {
       refuseOpenForWriting(this.#thread, fd);
-      statOpen(this.#thread, fd, stat);
+      const digest = this.#digestOf(fd);
       stat.copyWords(STATX_WORDS, target, TARGET_ROW.inode);
+      if (!digest.equals(ref.digest)) return digest;
       const look = session.lookOnDisk(ref, expected);
       statOpen(this.#thread, fd, stat);
       if (look === "sound" && !isState(stat, target.subarray(TARGET_ROW.inode))) throw changed();
@@ -104,13 +136,19 @@ export class Adopter {
     }
   }
 
+  /** From the device: what the page cache has may be what the disk has lost. */
+  #digestOf(fd: number): Buffer {
+    this.#thread.sys.fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return hashStable(this.#thread, fd, lookOld(this.#thread, fd));
+  }
+
   #expected(target: Uint32Array) {
     const inode = target.subarray(TARGET_ROW.inode);
     const attributes = variantRecordOf(inode, this.#thread.rules.compared, []);
-    return { ...attributes, sizeBytes: numberAt(inode, SIZE_HIGH) };
+    return { ...attributes, sizeBytes: numberAt(inode, SIZE_HIGH), isRead: true };
   }
 
-  #adoptName(session: StoreSession, target: Uint32Array, directory: number, name: Buffer): void {
+  #adoptName(session: StoreSession, target: Uint32Array, directory: number, name: Buffer): boolean {
     const { sys, scratch, stat, ref, directories } = this.#thread;
     const dirFd = directories.open(directory);
     this.#checkSurvivor(dirFd, name, target);
@@ -123,15 +161,16 @@ export class Adopter {
         continue;
       }
       onTarget(session.stat(ref, stat), "statx");
-      if (isState(stat, target.subarray(TARGET_ROW.inode))) return;
+      if (isState(stat, target.subarray(TARGET_ROW.inode))) return true;
       if (result === 0) {
         // The name was given to another inode between the look and the link.
         session.discard(ref);
         throw changed();
       }
       const look = this.#lookAtRest(session, target);
-      if (look === "sound") return;
-      if (look === "bad") session.discard(ref);
+      if (look === "sound") return true;
+      if (typeof look !== "string") return this.#leaveDamaged(session, look);
+      if (look === "bad") this.#discardOther(session);
     }
     throw changed();
   }
@@ -150,6 +189,9 @@ export class Adopter {
       if (!isState(stat, inode)) throw changed();
       // A link moves the ctime too; attributes that statx does not show are read again then.
       if (ctimeNs !== timeAt(inode, CTIME) && !hasXattrsOf(this.#thread, target, fd)) throw changed();
+      // What the index remembers of it is not enough for others to give way to it.
+      if (target[TARGET_ROW.unread] !== 0 && !this.#digestOf(fd).equals(this.#thread.ref.digest))
+        throw damage();
     } finally {
       sys.close(fd);
     }
@@ -166,4 +208,10 @@ export class Adopter {
     const identity = isItself ? rules.identity : Buffer.alloc(rules.identity.length);
     session.record({ identity, source, target: source, ref: ref.bytes });
   }
+}
+
+function damage(): EntryFailure {
+  const message =
+    "its content is not what it was, though its time is: nothing was linked to it (dedupe verify --repair restores it)";
+  return new EntryFailure("DAMAGED", message);
 }

@@ -45,7 +45,7 @@ export const VICTIM_ROW = {
 /**
  * `inode` is the state that the target's inode must have. `directory`, `text`, `length`: a name of it in the tree,
  * where there is one. `xattrs`: its variant, where it has some; of xattrs that are ignored their mark. `again`: 1 where an
- * earlier batch had it, too.
+ * earlier batch had it, too. `unread`: 1 where names are to give way to it whose content this run did not read.
  */
 export const TARGET_ROW = {
   ref: 0,
@@ -57,7 +57,8 @@ export const TARGET_ROW = {
   xattrs: REF_WORDS + STATE_WORDS + 4,
   state: REF_WORDS + STATE_WORDS + 6,
   again: REF_WORDS + STATE_WORDS + 7,
-  words: REF_WORDS + STATE_WORDS + 8,
+  unread: REF_WORDS + STATE_WORDS + 8,
+  words: REF_WORDS + STATE_WORDS + 9,
 } as const;
 
 /** States of a row, 0 before anything was done: as it should be; it could not be. */

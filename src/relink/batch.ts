@@ -9,6 +9,7 @@ import {
   NAMES_COUNT,
   PLACE_WORDS,
   STATE_WORDS,
+  UNREAD,
   XATTR_VARIANT,
   numberAt,
 } from "./layout.ts";
@@ -82,6 +83,7 @@ export class BatchDraft {
   toMemory(): BatchMemory {
     const entries = this.#entries.sort((a, b) => a.directory - b.directory || a.name.compare(b.name));
     const text = new TextTable(this.#textBytes);
+    const used = new Set(entries.map(({ target }) => target));
     return {
       names: shared(entries, NAME_ROW.words, (row, entry) => {
         text.put(entry.name, row, NAME_ROW.text);
@@ -96,8 +98,9 @@ export class BatchDraft {
         row[VICTIM_ROW.freedBlocks] = Math.floor(freedBytes(inode) / 512 / 0x100000000);
         row[VICTIM_ROW.freedBlocks + 1] = (freedBytes(inode) / 512) >>> 0;
       }),
-      targets: shared(this.#targets, TARGET_ROW.words, (row, target) => {
+      targets: shared(this.#targets, TARGET_ROW.words, (row, target, index) => {
         putTarget(row, target, text);
+        row[TARGET_ROW.unread] = used.has(index) ? (target.inode[UNREAD] as number) : 0;
       }),
       text: text.memory,
     };

@@ -42,7 +42,9 @@ export const DIGEST_WORDS = 8;
 export const XATTR_VARIANT = 30;
 /** Stands for the xattrs alone, where they are compared and there are some. */
 export const XATTR_MARK = 32;
-export const INODE_WORDS = 34;
+/** 1: its digest is an earlier run's, and its content was not read. */
+export const UNREAD = 34;
+export const INODE_WORDS = 35;
 
 /** A name among those of its inode. */
 export const PLACE_WORDS = 5;

@@ -84,6 +84,8 @@ export type StockChoice = {
   again: SharedInodes;
   /** "again": only those. */
   takes: "new" | "again";
+  /** false: the filter does not hold. */
+  isFiltered: boolean;
   /** Inodes ("high:low") whose names are told. */
   told: string[];
   /** d_ino is st_ino on the root's filesystem. */

@@ -17,6 +17,7 @@ import {
   PLACE_WORDS,
   SIZE_HIGH,
   STATX_WORDS,
+  UNREAD,
   XATTR_MARK,
   XATTR_VARIANT,
   inoAt,
@@ -102,6 +103,7 @@ export class ContentReader {
       putDigest(record, digest);
       this.#addXattrs(record, fd);
       if (known === undefined) tally.readInodes++;
+      else record[UNREAD] = 1;
     } finally {
       sys.close(fd);
     }

@@ -33,6 +33,8 @@ export class RelinkThread implements Kernel {
   readonly stat: Stat;
   readonly otherStat: Stat;
   readonly ref: Ref;
+  /** Tells of the object `ref`, whose inode `stat` is, that it has this content; undefined: a failure does. */
+  damaged: ((digest: Buffer) => void) | undefined;
   readonly #shared: SharedTally;
   readonly #send: (message: FromRelinkWorker<unknown>) => void;
   #choice: StockChoice | undefined;

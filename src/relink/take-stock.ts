@@ -71,7 +71,8 @@ export class StockTaker {
     this.#directories = new DirectoryWriter(thread, files.directoriesFd);
     const layout = { words: NAME_WORDS, key: [INO_HIGH, INO_LOW] };
     this.#names = new RunSorter(sys, files.sortFds[worker] as number, layout);
-    this.#filter = rules.filter === undefined ? undefined : filterFrom(rules.filter);
+    const isFiltered = thread.choice?.isFiltered ?? true;
+    this.#filter = rules.filter === undefined || !isFiltered ? undefined : filterFrom(rules.filter);
     this.#mountPoints = new Set(rules.mountPoints);
     this.#choice = thread.choice === undefined ? undefined : new Choice(thread.choice);
   }

@@ -33,7 +33,9 @@ export class RecordedObjects {
     this.#rows ??= this.#read();
     const rows = this.#rows.get(inoAt(state)) ?? [];
     const mtimeNs = timeAt(state, MTIME);
-    return rows.filter(({ target }) => target.sizeBytes === sizeBytes && target.mtimeNs === mtimeNs);
+    return rows.filter(
+      ({ target }) => Math.abs(target.sizeBytes) === sizeBytes && target.mtimeNs === mtimeNs,
+    );
   }
 
   #read(): Map<bigint, Row[]> {

@@ -149,8 +149,9 @@ function findingText({ findings, target }: CompactSummary): string[] {
   return [
     ...(has("content")
       ? [
-          "Content was changed in place, in all snapshots that share the inode: what they had there before is gone",
-          "from this drive. Restore the names listed from another copy if that was not meant.",
+          "Content was changed in place, or was damaged, in all snapshots that share the inode. Damage, which leaves the",
+          `modification time as it was, is put right from another copy by dedupe verify --repair ${quoteForShell(target)}`,
+          "What was written is in its place. Restore the names listed from another copy if that was not meant.",
         ]
       : []),
     ...(has("leftover")

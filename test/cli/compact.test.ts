@@ -17,12 +17,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { constants } from "node:os";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compact, compactWell, isEmptyFolder, mismatches, objectsOf } from "../support/compact.ts";
 import { dedupe, dedupeScript, makeWorkplace, migrate, type Workplace } from "../support/dedupe.ts";
 import { compact as faultyCompact } from "../support/faulty-run.ts";
 import { manifest } from "../support/oracle.ts";
+import { relinkWell } from "../support/relink.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
 import { verify } from "../support/verify.ts";
 
@@ -126,6 +127,22 @@ describe("sweep", () => {
     expect(run.summary.prune.objects).toBe(0);
   });
 
+  it("keeps a leftover whose equal in the store goes as well, or is not what its name says", () => {
+    const target = makeTarget();
+    const tmp = join(target, ".dedupe/tmp");
+    for (const [name, leftover] of [
+      ["loose", "relink.3"],
+      ["daily.0/twin", "relink.4"],
+    ] as const)
+      execFileSync("cp", ["-p", join(target, name), join(tmp, leftover)]);
+    rmSync(join(target, "loose"));
+    chmodSync(join(target, "daily.0/twin"), 0o600);
+    const run = compact(target);
+    expect(findings(run)).toMatchObject([{ class: "leftover" }, { class: "leftover" }]);
+    expect(run.summary).toMatchObject({ sweep: { leftovers: 0 }, prune: { objects: 1 } });
+    expect(readFileSync(join(tmp, "relink.3"), "utf8")).toBe("in the root itself\n");
+  });
+
   it("keeps what a migration goes on with, and what it names, unless that is to be forgotten", () => {
     const target = makeTarget();
     const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");
@@ -153,9 +170,36 @@ describe("adopt", () => {
     expect(inode(join(target, "daily.2/copy"))).toBe(inode(join(target, "daily.0/docs/kept")));
     expect(inode(join(target, "daily.2/new"))).toBe(inode(join(target, "daily.2/new too")));
     expect(summary.adopt).toMatchObject({ inodes: 2, linkedNames: 1, mergedInodes: 1 });
-    expect(summary.readBytes).toBe(statSync(join(target, "daily.0/docs/kept")).size + 10);
+    // The copy, and once the object that it gives way to.
+    expect(summary.readBytes).toBe(2 * statSync(join(target, "daily.0/docs/kept")).size + 10);
     expect(mismatches(target)).toEqual([]);
     expect(verify([target]).code).toBe(0);
+  });
+
+  it("leaves apart what relink was told to leave apart, until it is told otherwise", () => {
+    const target = mkdtempSync(join(work.path, "selection-"));
+    const put = (name: string, size: number): string => {
+      mkdirSync(dirname(join(target, name)), { recursive: true });
+      writeFileSync(join(target, name), "x".repeat(size));
+      utimesSync(join(target, name), 1, 1_600_000_000);
+      return join(target, name);
+    };
+    const large = [put("daily.0/a", 20_000), put("daily.1/a", 20_000)];
+    const small = [put("daily.0/s", 100), put("daily.1/s", 100)];
+    const live = [put("live/db/a", 20_000), put("live/db/b", 20_000)];
+    const inodes = (paths: string[]): number => new Set(paths.map(inode)).size;
+    relinkWell("--full", "--exclude", "db/", "--min-size", "10K", target);
+    large.push(put("daily.2/a", 20_000));
+    const { events, summary } = compactWell(target);
+    expect([large, small, live].map(inodes)).toEqual([1, 2, 2]);
+    expect(summary.adopt).toMatchObject({ linkedNames: 1 });
+    expect(events).toContainEqual(expect.objectContaining({ type: "notice", code: "SELECTION" }));
+    linkSync(large[0]!, join(target, "live/db/linked"));
+    appendFileSync(large[0]!, "written into\n");
+    expect(compact(target).summary).toMatchObject({ findings: { content: 1 }, affectedNames: 4 });
+    relinkWell("--full", target);
+    compactWell(target);
+    expect([small, live].map(inodes)).toEqual([1, 1]);
   });
 
   it("keeps equals apart in a store of --merge none, and gives each its own name", () => {
@@ -206,6 +250,16 @@ describe("refile", () => {
     expect(verify([target]).code).toBe(0);
   });
 
+  it("leaves the last name of an object to prune", () => {
+    const target = makeTarget();
+    compactWell(target);
+    const loose = objectPathOf(target, join(target, "loose"));
+    rmSync(join(target, "loose"));
+    writeFileSync(loose, "");
+    expect(compact(target, "--steps", "refile").code).toBe(4);
+    expect(existsSync(loose)).toBe(true);
+  });
+
   it("merges an object that became what another one is", () => {
     const target = makeTarget();
     const [one, two] = ["daily.0/a", "daily.0/b"].map((name) => join(target, name)) as [string, string];
@@ -233,6 +287,27 @@ describe("refile", () => {
     expect(verify([target]).code).toBe(0);
     expect(mismatches(target)).toEqual([]);
     expect(compactWell(target).summary.findings).toEqual({});
+  });
+});
+
+describe("a holder of an empty file", () => {
+  it("is taken in as content, with a finding, when the file was written into", () => {
+    const target = makeTarget();
+    appendFileSync(join(target, "daily.0/empty"), "data\n");
+    expect(compactWell(target, "--steps", "prune").code).toBe(0);
+    const run = compact(target);
+    expect(run).toMatchObject({ code: 4, summary: { findings: { content: 1 }, affectedNames: 3 } });
+    expect(verify([target])).toMatchObject({ code: 0, found: [], noted: [] });
+    expect(compactWell(target).summary.findings).toEqual({});
+    expect(mismatches(target)).toEqual([]);
+  });
+
+  it("needs no index", () => {
+    const folder = mkdtempSync(join(work.path, "empty-"));
+    writeFileSync(join(folder, "alone"), "nobody else has this\n");
+    relinkWell(folder);
+    const { out, err } = dedupe(["compact", folder]);
+    expect(out + err).not.toContain("no index yet");
   });
 });
 
@@ -450,6 +525,29 @@ describe("--detach", () => {
     rmSync(objectPathOf(target, join(target, ".dedupe/tmp/relink.0")));
     expect(dedupe(["compact", "--detach", "--forget-unfinished", target]).code).toBe(1);
     expect(existsSync(join(target, ".dedupe/tmp/relink.0"))).toBe(true);
+  });
+
+  it.each([
+    ["--detach", "--time-limit", "1s"],
+    ["--steps", "fold", "--forget-unfinished"],
+  ])("is not given options that say nothing: %s %s %s", (...options) => {
+    expect(dedupe(["compact", ...options, "/nowhere"])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining(options[0] === "--detach" ? "--time-limit" : "sweep") as string,
+    });
+  });
+
+  it("is refused while relink --undo has something to put back", () => {
+    const target = mkdtempSync(join(work.path, "undo-"));
+    for (const name of ["a", "b"]) writeFileSync(join(target, name), "the same\n");
+    utimesSync(join(target, "b"), 1, 1_600_000_000);
+    relinkWell("--ignore-time", target);
+    expect(dedupe(["compact", "--detach", target])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("relink --undo") as string,
+    });
+    relinkWell("--undo", target);
+    expect(dedupe(["compact", "--detach", target]).code).toBe(0);
   });
 
   it("is refused where two leftovers are all names of a file", () => {

@@ -1,0 +1,131 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { compact, compactWell, type CompactRun } from "../support/compact.ts";
+import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
+import { migrateWell } from "../support/migrate.ts";
+import { relink, relinkWell } from "../support/relink.ts";
+import { flip, keepingTime, objectOf } from "../support/store-objects.ts";
+import { file, linkTo, makeTree } from "../support/tree.ts";
+import { verify } from "../support/verify.ts";
+
+const long = "a content of two pages\n".repeat(400);
+
+let work: Workplace;
+beforeAll(() => {
+  work = makeWorkplace(2 ** 28);
+});
+afterAll(() => work.close());
+
+/** Two snapshots that share a file; a second variant of its content in the older one where that is asked for. */
+function makeTarget({ variant }: { variant: boolean }, ...options: string[]): string {
+  const folder = mkdtempSync(join(work.path, "rot-"));
+  const [source, target] = [join(folder, "source"), join(folder, "target")];
+  makeTree(source, {
+    "daily.0/f": file(long),
+    "daily.1/f": linkTo("daily.0/f"),
+    "daily.1/loose": file("x\n"),
+    ...(variant ? { "daily.1/other": file(long, { mode: 0o600 }) } : {}),
+  });
+  mkdirSync(target);
+  migrateWell(source, target, ...options);
+  return target;
+}
+
+/** Damages the shared file, of which a sound copy came a moment ago. */
+function damageBeside(target: string): string {
+  const sound = join(target, "daily.9/f");
+  mkdirSync(join(target, "daily.9"));
+  execFileSync("cp", ["-p", join(target, "daily.0/f"), sound]);
+  flip(join(target, "daily.0/f"), 5);
+  return sound;
+}
+
+const told = ({ events }: CompactRun, type: string) =>
+  events.filter((event) => event.type === type).map(({ path }) => path);
+const text = (path: string): string => readFileSync(path, "utf8");
+
+describe("compact of a store in which an object rotted", () => {
+  it("lets no sound file give way to it, says so until it is repaired, and merges them then", () => {
+    const target = makeTarget({ variant: false });
+    compactWell(target);
+    const sound = damageBeside(target);
+    const object = objectOf(target, "daily.0/f");
+    for (let night = 0; night < 2; night++) {
+      const run = compact(target);
+      expect(run).toMatchObject({ code: 4, summary: { findings: { content: 1 }, failures: 0 } });
+      expect([told(run, "finding"), told(run, "affected").sort()]).toEqual([
+        [object],
+        ["daily.0/f", "daily.1/f"],
+      ]);
+      expect([text(sound), objectOf(target, "daily.0/f")]).toEqual([long, object]);
+    }
+    expect(verify(["--repair", target]).code).toBe(0);
+    expect(text(join(target, "daily.0/f"))).toBe(long);
+    compactWell(target);
+    expect(statSync(sound).ino).toBe(statSync(join(target, "daily.0/f")).ino);
+  });
+
+  it("does not take the rot for a content of its own where the index is gone", () => {
+    const target = makeTarget({ variant: false });
+    const sound = damageBeside(target);
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    const run = compact(target);
+    expect(run).toMatchObject({ code: 4, summary: { findings: { content: 1 }, failures: 0 } });
+    expect(told(run, "affected").sort()).toEqual(["daily.0/f", "daily.1/f"]);
+    expect(text(sound)).toBe(long);
+    expect(compact(target).code).toBe(4);
+    expect(verify(["--repair", target]).code).toBe(0);
+    expect([text(join(target, "daily.1/f")), text(sound)]).toEqual([long, long]);
+  });
+
+  it.each([
+    { rot: "was cut short", index: "there" },
+    { rot: "lost a bit", index: "gone" },
+  ])("leaves what $rot to a repair, with the index $index", ({ rot, index }) => {
+    const target = makeTarget({ variant: true });
+    compactWell(target);
+    const path = join(target, "daily.0/f");
+    if (rot === "lost a bit") flip(path, 5);
+    else keepingTime(path, () => truncateSync(path, 4096));
+    if (index === "gone") rmSync(join(target, ".dedupe/index"), { recursive: true });
+    for (let night = 0; night < 2; night++)
+      expect(compact(target)).toMatchObject({ code: 4, summary: { findings: { content: 1 } } });
+    expect(verify(["--repair", target]).code).toBe(0);
+    expect(text(path)).toBe(long);
+    expect(compactWell(target).summary.findings).toEqual({});
+  });
+
+  it("calls it an edit where times are not compared and the index is gone, and names it by what it is", () => {
+    const target = makeTarget({ variant: false }, "--ignore-time");
+    const sound = damageBeside(target);
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    const run = compact(target);
+    expect(run).toMatchObject({ code: 4, summary: { findings: { content: 1 }, failures: 0 } });
+    expect(told(run, "affected").sort()).toEqual(["daily.0/f", "daily.1/f"]);
+    expect(text(sound)).toBe(long);
+    compactWell(target);
+    expect(verify([target])).toMatchObject({ code: 0, found: [], noted: [] });
+  });
+});
+
+describe("relink of a root in which an object rotted", () => {
+  it.each([{ filter: [] }, { filter: ["--full", "--exclude", "daily.[01]"] }])(
+    "lets no sound file give way to it $filter",
+    ({ filter }) => {
+      const target = mkdtempSync(join(work.path, "relink-"));
+      makeTree(target, { "daily.0/f": file(long), "daily.1/f": linkTo("daily.0/f") });
+      relinkWell("--full", target);
+      const sound = damageBeside(target);
+      for (let night = 0; night < 2; night++) {
+        const { code, events } = relink(...filter, target);
+        expect(code).toBe(3);
+        expect(events.filter(({ type }) => type === "failure")).toMatchObject([{ code: "DAMAGED" }]);
+        expect(text(sound)).toBe(long);
+      }
+      expect(verify(["--repair", target]).code).toBe(0);
+      expect(text(join(target, "daily.0/f"))).toBe(long);
+    },
+  );
+});
