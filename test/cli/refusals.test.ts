@@ -19,6 +19,7 @@ import { makeFilesystem, requireFilesystem, withFilesystem } from "../support/fi
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
+import { makeSmallRoot } from "../support/small-root.ts";
 import { makeTwoSnapshots } from "../support/two-snapshots.ts";
 
 const MIB = 2 ** 20;
@@ -98,6 +99,21 @@ describe("roots that cannot be used", () => {
     expect(readdirSync(join(source, "daily.0"))).not.toContain("run.log");
     expect(readdirSync(target)).toEqual([]);
     expect(migrate(link, target, `--log-file=${join(work, "run.log")}`).code).toBe(0);
+  });
+
+  it("refuses a log or an index that --delete would take from the target", () => {
+    makeSmallRoot(source, "monday");
+    for (const option of [
+      `--log-file=${join(target, "run.log")}`,
+      `--index=${join(target, "daily.0/index")}`,
+    ]) {
+      expectRefusal(migrate(source, target, "--delete", option), 2, /lies inside the target, and --delete/);
+      expect(readdirSync(target)).toEqual([]);
+    }
+    expect(migrate(source, target).code).toBe(0);
+    const log = join(target, ".dedupe/log/run.log");
+    expect(migrate(source, target, "--delete", `--log-file=${log}`).code).toBe(0);
+    expect(existsSync(log)).toBe(true);
   });
 
   it("refuses a path longer than the kernel takes", () => {
