@@ -19,7 +19,6 @@ import { makeFilesystem, requireFilesystem, withFilesystem } from "../support/fi
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement } from "../support/skip.ts";
-import { makeSmallRoot } from "../support/small-root.ts";
 import { makeTwoSnapshots } from "../support/two-snapshots.ts";
 
 const MIB = 2 ** 20;
@@ -102,7 +101,6 @@ describe("roots that cannot be used", () => {
   });
 
   it("refuses a log or an index that --delete would take from the target", () => {
-    makeSmallRoot(source, "monday");
     for (const option of [
       `--log-file=${join(target, "run.log")}`,
       `--index=${join(target, "daily.0/index")}`,
