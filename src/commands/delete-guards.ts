@@ -16,6 +16,7 @@ import { identifyFilesystem, isLasting } from "../tree/identity.ts";
 import { Listing } from "../tree/listing.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
 import { pathOfDescriptor } from "../tree/reach.ts";
+import { RunFailure } from "../work/errors.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import type { Root } from "./preflight.ts";
 
@@ -71,14 +72,51 @@ export function refuseLostFilesystem(
 ): void {
   if (!options.delete || options.forceDelete) return;
   const present = filesystemsOf(kernel, roots.source, options);
-  const lost = readRecord(kernel, roots.logFd).find((known) => !isAmong(present, known));
+  const known = readRecord(kernel, roots.logFd).filter(({ path }) => path === "" || !options.oneFileSystem);
+  const lost = known.find((each) => !isAmong(present, each));
   if (lost === undefined) return;
-  const where = lost.path === "" ? "itself" : `at ${Buffer.from(lost.path, "latin1").toString()}`;
-  throw new DedupeError(
-    "SOURCE_LOST_FILESYSTEM",
-    `the source ${roots.source.path} has lost the filesystem ${where} since the last run, and --delete would remove what was on it`,
-    { hint: "Mount it again; if it is gone for good, add --force-delete once." },
-  );
+  throw lost.path === ""
+    ? new DedupeError(
+        "SOURCE_LOST_FILESYSTEM",
+        `the source ${roots.source.path} is on another filesystem than that of the last run, and --delete would remove what is not on this one`,
+        {
+          hint: "Check that the right drive is mounted there; if this is what you want, add --force-delete once.",
+        },
+      )
+    : new DedupeError(
+        "SOURCE_LOST_FILESYSTEM",
+        `the source ${roots.source.path} has lost the filesystem at ${textOf(lost)} since the last run, and --delete would remove what was on it`,
+        { hint: "Mount it again; if it is gone for good, add --force-delete once." },
+      );
+}
+
+function textOf({ path }: SourceFilesystem): string {
+  return Buffer.from(path, "latin1").toString();
+}
+
+/**
+ * What is mounted below the source now must be there whenever the function that it returns is called: a drive that was
+ * pulled meanwhile leaves an empty directory, which looks like one whose names were deleted. @throws RunFailure
+ */
+export function watchFilesystems(
+  kernel: Kernel,
+  source: Root,
+  options: Pick<MigrateOptions, "oneFileSystem">,
+): () => void {
+  const root = pathOfDescriptor(kernel, source.fd);
+  const begun = filesystemsOf(kernel, source, options).filter(({ path }) => path !== "");
+  if (root === undefined || begun.length === 0) return () => undefined;
+  return () => {
+    // To look there mounts again what an automounter took away.
+    for (const { path } of begun) hasPath(kernel, { point: `${root}/${path}/.` });
+    const present = filesystemsOf(kernel, source, options);
+    const lost = begun.find((each) => !isAmong(present, each));
+    if (lost === undefined) return;
+    throw new RunFailure(
+      "SOURCE_LOST_FILESYSTEM",
+      `the source ${source.path} has lost the filesystem at ${textOf(lost)} during the run`,
+    );
+  };
 }
 
 /**
@@ -136,7 +174,11 @@ function isSourceFilesystem(value: unknown): value is SourceFilesystem {
  * The source's own filesystem and those mounted below it. Not btrfs subvolumes within: deleting old snapshots is
  * what they are made for.
  */
-function filesystemsOf(kernel: Kernel, source: Root, { oneFileSystem }: Deleting): SourceFilesystem[] {
+function filesystemsOf(
+  kernel: Kernel,
+  source: Root,
+  { oneFileSystem }: Pick<MigrateOptions, "oneFileSystem">,
+): SourceFilesystem[] {
   const own = { path: "", ...identify(kernel, source.fd, undefined) };
   const root = pathOfDescriptor(kernel, source.fd);
   if (oneFileSystem || root === undefined) return [own];
@@ -157,7 +199,7 @@ function mountedAt(kernel: Kernel, mount: Mount, path: string): SourceFilesystem
 }
 
 /** A file that is mounted over another, or what this user may not enter. */
-function hasPath({ sys, scratch }: Kernel, { point }: Mount): boolean {
+function hasPath({ sys, scratch }: Kernel, { point }: Pick<Mount, "point">): boolean {
   const fd = sys.openat(AT_FDCWD, scratch.at(Buffer.from(point, "latin1")), O_PATH | O_CLOEXEC, 0);
   if (fd >= 0) sys.close(fd);
   return fd >= 0;

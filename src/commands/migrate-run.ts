@@ -10,14 +10,14 @@ import { rssAnonBytes } from "../tree/memory.ts";
 import { hasFileMounts } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import type { TargetTraits } from "../tree/traits.ts";
-import type { WorkRules } from "../work/messages.ts";
+import type { Failure, WorkRules } from "../work/messages.ts";
 import { Migration, type MigrationListener, type UnitState } from "../work/migration.ts";
 import { Pool, type PoolListener } from "../work/pool.ts";
 import { Publisher } from "../work/publish.ts";
 import { MetInodes, type Store, STORE_NAME } from "../../store/store.ts";
 import { dismissThreads, entryPoint } from "../entry-points.ts";
 import type { CommandContext } from "./context.ts";
-import { recordSource, refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
+import { recordSource, refuseEmptySource, refuseLostFilesystem, watchFilesystems } from "./delete-guards.ts";
 import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
@@ -153,8 +153,10 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   });
   const tally = zeroTally(kernel);
   const listener = migrationListener(parts, tally);
-  const migration = new Migration({ kernel, roots, store, publisher, units: plan.units, listener });
-  migration.sweep();
+  const checkSource = watchFilesystems(kernel, source, options);
+  const { units } = plan;
+  const migration = new Migration({ kernel, roots, store, publisher, units, listener, checkSource });
+  tellLeftovers(parts, migration.sweep());
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
   const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
   const counters = (): Counters => {
@@ -167,6 +169,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),
     recordSource: () => {
+      checkSource();
       recordSource(kernel, { source, logFd: store.directories.logFd }, options);
     },
     close: async () => {
@@ -174,6 +177,13 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
       await store.close();
     },
   };
+}
+
+function tellLeftovers({ context }: Parts, leftovers: readonly Failure[]): void {
+  for (const { path, message } of leftovers) {
+    const text = `${path.toString()} on the target is left over from an earlier run and cannot be removed: ${message}`;
+    context.reporter.emit({ type: "notice", level: "warning", code: "LEFTOVER", message: text });
+  }
 }
 
 export function zeroTally(kernel: Kernel): Tally {

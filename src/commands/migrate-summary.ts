@@ -34,6 +34,7 @@ export function summarise(run: Summarised, end: { ending: Ending; elapsedMs: num
     linkLimit: traits.linkLimit,
     elapsedMs: end.elapsedMs,
     peakRssAnonBytes: tally.peakRssAnonBytes,
+    heldDeletes: run.migration.heldDeletes,
     approximate: run.met.isFull,
     ...(end.ending.type === "failed" ? { error: errorOf(end.ending.error) } : {}),
   };

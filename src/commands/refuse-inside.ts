@@ -1,17 +1,22 @@
+import { join } from "node:path";
 import { DedupeError } from "../errors.ts";
 import type { CommandOptions } from "../options.ts";
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
 import { leadsInto } from "../tree/reach.ts";
+import { STORE_NAME } from "../../store/store.ts";
 import { openKernel } from "./migrate-run.ts";
 
 /** What a command writes where the user says, and the roots that it must not write to. */
 type Places = {
   written: Record<string, string | undefined>;
-  roots: readonly { root: string; what: string }[];
+  roots: readonly Forbidden[];
 };
 
+/** Nothing is written to `root`, but to the folder `but` in it. */
+type Forbidden = { root: string; but?: string; what: string };
+
 /**
- * P1: the log, the index and the certificate are the user's own places, and must not be in what is only read, by whatever
+ * P1, and that --delete takes nothing that is being written: the log, the index and the certificate are the user's own places, and must not be in what is only read, by whatever
  * symlinks and bind mounts either is named; the options have looked at names alone. Before the log is opened.
  * @throws DedupeError
  */
@@ -21,12 +26,18 @@ export async function refuseInside(options: CommandOptions, sysModule: URL | und
   if (places.length === 0) return;
   const { kernel } = await openKernel(sysModule);
   const { sys, scratch } = kernel;
-  for (const { root, what } of roots) {
+  const isInside = (root: string, path: string): boolean => {
     const rootFd = sys.openat(AT_FDCWD, scratch.text(root), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
     // The preflight says what is wrong with the root.
-    if (rootFd < 0) continue;
-    const inside = places.find(([, path]) => leadsInto(kernel, rootFd, Buffer.from(path)));
+    if (rootFd < 0) return false;
+    const leads = leadsInto(kernel, rootFd, Buffer.from(path));
     sys.close(rootFd);
+    return leads;
+  };
+  for (const { root, but, what } of roots) {
+    const inside = places.find(
+      ([, path]) => isInside(root, path) && (but === undefined || !isInside(join(root, but), path)),
+    );
     if (inside === undefined) continue;
     throw new DedupeError("INSIDE_ROOT", `${inside.join(" ")} lies inside ${what}`, {
       hint: "Name a place outside of it.",
@@ -37,8 +48,10 @@ export async function refuseInside(options: CommandOptions, sysModule: URL | und
 
 function placesOf(options: CommandOptions): Places {
   if (options.command === "migrate") {
-    const { logFile, indexDir, source } = options;
-    const roots = [{ root: source, what: "the source, which is never written" }];
+    const { logFile, indexDir, source, target } = options;
+    const roots: Forbidden[] = [{ root: source, what: "the source, which is never written" }];
+    if (options.delete)
+      roots.push({ root: target, but: STORE_NAME, what: "the target, and --delete would remove it" });
     return { written: { "--log-file": logFile, "--index": indexDir }, roots };
   }
   if (options.command !== "verify" || options.against === undefined) return { written: {}, roots: [] };

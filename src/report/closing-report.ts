@@ -71,6 +71,7 @@ function rows(summary: Summary, reasons: ReasonCounts): Row[] {
     ["saved", savedText(summary)],
     ["link limit", siblingsText(summary)],
     [summary.dryRun ? "would remove" : "removed", deletedText(summary)],
+    ["left", heldText(summary)],
     ["moved", movedText(summary)],
     ["not kept", lostText(summary)],
     ["skipped", skippedText(summary.failures, reasons)],
@@ -130,6 +131,10 @@ function siblingsText({ siblings, linkLimit, dryRun }: Summary): string {
 
 function deletedText({ deletedNames }: Summary): string {
   return deletedNames === 0 ? "" : `${formatQuantity(deletedNames, "name")} that the source no longer has`;
+}
+
+function heldText({ heldDeletes }: Summary): string {
+  return heldDeletes === 0 ? "" : `${formatQuantity(heldDeletes, "removal")} beyond --max-delete`;
 }
 
 function movedText({ removedSourceNames }: Summary): string {

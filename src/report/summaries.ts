@@ -62,6 +62,8 @@ export type Summary = Counters & {
   linkLimit: number;
   elapsedMs: number;
   peakRssAnonBytes: number;
+  /** Removals, of a name with all that is below it, that --max-delete did not allow. */
+  heldDeletes: number;
   /** More inodes than can be told apart: some are counted twice in inodes, contentBytes, mergedInodes and mergedBytes. */
   approximate: boolean;
   /** Set when the run ended early: one sentence, and what to do next. */

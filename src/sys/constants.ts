@@ -76,6 +76,7 @@ export const F_UNLCK = 2;
 
 export const POSIX_FADV_DONTNEED = 4;
 
+export const STATX_ATTR_MOUNT_ROOT = 0x2000;
 export const STATX_BASIC_STATS = 0x7ff;
 
 export const S_IFMT = 0o170000;

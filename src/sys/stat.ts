@@ -1,4 +1,4 @@
-import { S_IFDIR, S_IFMT, S_IFREG } from "./constants.ts";
+import { S_IFDIR, S_IFMT, S_IFREG, STATX_ATTR_MOUNT_ROOT } from "./constants.ts";
 import type { Address, Memory, Sys } from "./sys.ts";
 
 const SIZE_BYTES = 256;
@@ -92,6 +92,12 @@ export class Stat {
   copyWords(indexes: readonly number[], out: Uint32Array, at: number): void {
     for (let step = 0; step < indexes.length; step++)
       out[at + step] = this.#words[indexes[step] as number] as number;
+  }
+  /** Whether something is mounted here (STATX_ATTR_MOUNT_ROOT); undefined before Linux 5.8, which does not say. */
+  get isMountRoot(): boolean | undefined {
+    return (this.#word(14) & STATX_ATTR_MOUNT_ROOT) === 0
+      ? undefined
+      : (this.#word(2) & STATX_ATTR_MOUNT_ROOT) !== 0;
   }
   /** st_dev folded into 32 bits: the kernel's own dev_t has 12 bits of major and 20 of minor. */
   get device(): number {

@@ -4,6 +4,7 @@ import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 
 const SLASH = 0x2f;
+const SLASH_BYTES = Buffer.from("/");
 
 /** The components of a relative path; none for the empty path. */
 export function componentsOf(path: Buffer): Buffer[] {
@@ -22,6 +23,12 @@ export function parentAndName(path: Buffer): { parent: Buffer; name: Buffer } {
   return slash < 0
     ? { parent: Buffer.alloc(0), name: path }
     : { parent: path.subarray(0, slash), name: path.subarray(slash + 1) };
+}
+
+/** A relative path below another; an empty one is the directory itself. */
+export function joined(directory: Buffer, path: Buffer): Buffer {
+  if (directory.length === 0) return path;
+  return path.length === 0 ? directory : Buffer.concat([directory, SLASH_BYTES, path]);
 }
 
 /** Whether the relative path is `above` or leads through it; all do through the empty path. */

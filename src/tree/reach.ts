@@ -61,7 +61,8 @@ function openPlace({ sys, scratch }: Kernel, dirFd: number, path: Buffer, type: 
   return sys.openat(dirFd, scratch.at(path), flags, 0);
 }
 
-function closing<T>({ sys }: Kernel, fd: number, work: () => T): T {
+/** Closes the descriptor after `work`. */
+export function closing<T>({ sys }: Kernel, fd: number, work: () => T): T {
   try {
     return work();
   } finally {
@@ -126,6 +127,15 @@ export function hasMountsBelow(kernel: Kernel, root: { fd: number; path: string 
   const path = pathOfDescriptor(kernel, root.fd) ?? root.path;
   const prefix = path.replace(/\/*$/, "/");
   return readMounts(kernel).some(({ point }) => point.startsWith(prefix) && point !== path);
+}
+
+/** As hasMountsBelow, of a name in a directory; false where it is no directory, or too deep for the kernel to say. */
+export function hasMountsUnder(kernel: Kernel, dirFd: number, name: Buffer): boolean {
+  const { sys, scratch } = kernel;
+  const fd = sys.openat(dirFd, scratch.at(name), O_PATH | sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const path = closing(kernel, fd, () => pathOfDescriptor(kernel, fd));
+  return path !== undefined && readMounts(kernel).some(({ point }) => point.startsWith(`${path}/`));
 }
 
 /** A file bind-mounted over another, somewhere below: its directory shows the covered inode's number. */

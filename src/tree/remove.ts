@@ -1,12 +1,14 @@
 import { AT_REMOVEDIR, DT_DIR, DT_UNKNOWN, O_CLOEXEC, O_RDONLY, SEEK_SET } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
+import { statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
 import { Listing } from "./listing.ts";
 
 /**
- * Removes a name and all that is below it, through descriptors and never through a symlink. One descriptor is open
- * at a time, however deep the tree: the way back is "..", so the tree must not be moved by others meanwhile.
- * @returns how many names were removed. @throws SysError
+ * Removes a name and all that is below it, through descriptors and never through a symlink or into another mount. One
+ * descriptor is open at a time, however deep the tree: the way back is "..", so the tree must not be moved by others
+ * meanwhile.
+ * @returns how many names were removed. @throws SysError, EBUSY where something is mounted
  */
 export function removeTree(kernel: Kernel, dirFd: number, name: Buffer): number {
   const { sys, scratch } = kernel;
@@ -18,12 +20,15 @@ export function removeTree(kernel: Kernel, dirFd: number, name: Buffer): number 
   const path: Buffer[] = [name];
   let removed = 0;
   let fd = openDoomed(kernel, dirFd, name);
+  const stat = statDescriptor(kernel, fd, new Stat(sys));
+  const { device } = stat;
   for (;;) {
     const { count, subdirectory } = removeEntries(kernel, fd, listing);
     removed += count;
     if (subdirectory !== undefined) {
       path.push(subdirectory);
       fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, subdirectory));
+      refuseMount(kernel, fd, { stat, device, name: subdirectory });
       continue;
     }
     const emptied = path.pop() as Buffer;
@@ -36,6 +41,17 @@ export function removeTree(kernel: Kernel, dirFd: number, name: Buffer): number 
     fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, Buffer.from("..")));
     check(sys.unlinkat(fd, scratch.at(emptied), AT_REMOVEDIR), "rmdir", emptied);
   }
+}
+
+function refuseMount(
+  kernel: Kernel,
+  fd: number,
+  { stat, device, name }: { stat: Stat; device: number; name: Buffer },
+): void {
+  statDescriptor(kernel, fd, stat);
+  if (!(stat.isMountRoot ?? stat.device !== device)) return;
+  kernel.sys.close(fd);
+  check(-errno.EBUSY, "rmdir", name);
 }
 
 function replaceDescriptor({ sys }: Kernel, old: number, fresh: number): number {

@@ -4,14 +4,13 @@ import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Store } from "../../store/store.ts";
 import { isGone, openBelow, parentAndName } from "../tree/path.ts";
-import { removeTree } from "../tree/remove.ts";
 import type { Unit } from "../tree/snapshots.ts";
-import { Listing } from "../tree/listing.ts";
 import { entryFailure, onSource, RunFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
 import { emptyName, stagedName } from "./staged-name.ts";
+import { sweepStaging } from "./sweep-staging.ts";
 
 /** Longest time between seals, and least while a finished unit waits to be published. */
 const SEAL_MOST_MS = 10_000;
@@ -50,6 +49,8 @@ export class Migration {
   readonly #publisher: Publisher;
   readonly #listener: MigrationListener;
   readonly #units: readonly Unit[];
+  /** Throws where what was walked may have been less than the source. */
+  readonly #checkSource: () => void;
   readonly #progress = new Map<number, Progress>();
   readonly #complete: number[] = [];
   readonly #stat: Stat;
@@ -69,6 +70,7 @@ export class Migration {
     publisher: Publisher;
     listener: MigrationListener;
     units: readonly Unit[];
+    checkSource: () => void;
   }) {
     this.#kernel = parts.kernel;
     this.#roots = parts.roots;
@@ -76,22 +78,18 @@ export class Migration {
     this.#publisher = parts.publisher;
     this.#listener = parts.listener;
     this.#units = parts.units;
+    this.#checkSource = parts.checkSource;
     this.#stat = new Stat(parts.kernel.sys);
   }
 
-  /** Removes what no unit of this plan will take up again: one that is published is compared where it is. */
-  sweep(): void {
-    const { sys } = this.#kernel;
+  /**
+   * Removes what no unit of this plan will take up again: one that is published is compared where it is.
+   * @returns what cannot be removed, by its path on the target: it is put aside
+   */
+  sweep(): Failure[] {
     const unpublished = this.#units.filter(({ path }) => !this.isPublished(path));
     const wanted = new Set(unpublished.map(({ path }) => stagedName(path).toString("latin1")));
-    const listing = new Listing(sys);
-    const { stagingFd } = this.#store.directories;
-    const names: Buffer[] = [];
-    sys.lseek(stagingFd, 0, 0);
-    while (check(listing.read(stagingFd), "getdents64") > 0)
-      while (listing.next()) names.push(listing.copyName());
-    for (const name of names)
-      if (!wanted.has(name.toString("latin1"))) removeTree(this.#kernel, stagingFd, name);
+    return sweepStaging(this.#kernel, this.#store.directories.stagingFd, wanted);
   }
 
   /**
@@ -250,6 +248,7 @@ export class Migration {
     this.#lastSealInodes = counted?.createdInodes ?? 0;
     try {
       await this.#store.seal();
+      if (ready.length > 0) this.#checkSource();
       for (const unit of ready) this.#publish(unit);
     } catch (error) {
       this.#sealFailure ??= error;

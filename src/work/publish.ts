@@ -12,7 +12,7 @@ import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { Listing } from "../tree/listing.ts";
-import { isAtOrBelow, openBelow, parentAndName } from "../tree/path.ts";
+import { isAtOrBelow, joined, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import { readActions, type Action } from "./actions.ts";
@@ -21,7 +21,7 @@ import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
 import { PublishedDirectories } from "./published-directory.ts";
-import { Remover, unlockDirectory, type DeleteRules } from "./doomed.ts";
+import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
 export type PublishRules = DeleteRules & { delete: boolean; xattrs: boolean };
 type Roots = { sourceFd: number; targetFd: number; stagingFd: number };
@@ -184,7 +184,7 @@ export class Publisher {
     try {
       this.#directories.unlock(dirFd);
       if (action.type === "put") this.#put(dirFd, action);
-      else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action) });
+      else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action), ino: action.oldIno });
     } finally {
       sys.close(dirFd);
     }
@@ -204,12 +204,10 @@ export class Publisher {
       onTarget(rename(RENAME_NOREPLACE), "renameat2");
       return;
     }
-    if (this.#remover.holdsProtected({ dirFd, name: action.name, path: pathOfAction(action) })) {
+    const obstacle = this.#obstacle(dirFd, action);
+    if (obstacle !== undefined) {
       removeTree(this.#kernel, stagingFd, staged);
-      throw new EntryFailure(
-        "EISDIR",
-        "a directory with names that the filters protect stands in its way on the target",
-      );
+      throw new EntryFailure("EISDIR", obstacleTexts[obstacle]);
     }
     let exchanged = rename(RENAME_EXCHANGE);
     if (exchanged === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, action.name))
@@ -222,13 +220,20 @@ export class Publisher {
       onTarget(rename(RENAME_EXCHANGE), "renameat2");
       removeTree(this.#kernel, stagingFd, staged);
       throw isExpected
-        ? new EntryFailure(
-            "EISDIR",
-            "a directory that is not empty stands in its way on the target; --delete removes it",
-          )
+        ? new EntryFailure("EISDIR", obstacleTexts.full)
         : new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
     }
-    removeTree(this.#kernel, stagingFd, staged);
+    const isDirectory = this.#stat.isDirectory;
+    const names = removeTree(this.#kernel, stagingFd, staged);
+    if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
+  }
+
+  #obstacle(dirFd: number, action: NameAction): Obstacle | undefined {
+    const { sys, scratch } = this.#kernel;
+    const { name } = action;
+    const result = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
+    if (result < 0 || !this.#stat.isDirectory) return undefined;
+    return this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
   }
 
   #isEmpty(dirFd: number, name: Buffer): boolean {
@@ -254,9 +259,7 @@ function untightened(): EntryFailure {
 }
 
 function pathOfAction(action: Action): Buffer {
-  const name = "name" in action ? action.name : Buffer.alloc(0);
-  const slash = Buffer.from(action.directory.length > 0 && name.length > 0 ? "/" : "");
-  return Buffer.concat([action.directory, slash, name]);
+  return "name" in action ? joined(action.directory, action.name) : action.directory;
 }
 
 /** A file for the actions of one unit, without a name from the start: nothing is left when the run dies. @throws SysError */

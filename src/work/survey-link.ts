@@ -1,9 +1,9 @@
 import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { isEmptyDirectory } from "../tree/count.ts";
 import type { InodeKey } from "../../store/store.ts";
 import type { Entry } from "../tree/listing.ts";
 import { dataBytesOf } from "./survey-content.ts";
+import { obstacleTexts } from "./doomed.ts";
 import { onTarget } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { LINKS_UNDER_WAY } from "./link.ts";
@@ -76,12 +76,9 @@ export class SurveyLinker {
     const stands = placer.lookAt(frame, name);
     thread.tell(frame, name, stands ? "replaced" : action);
     if (!stands || !targetStat.isDirectory) return;
-    const isProtected = this.#context.remover.holdsProtected(frame, name);
-    if (!isProtected && (rules.delete || isEmptyDirectory(thread, frame.targetFd, name))) return;
-    const what = isProtected
-      ? "a directory with names that the filters protect stands in its way on the target"
-      : "a directory that is not empty stands in its way on the target; --delete removes it";
-    thread.fail(frame, name, { code: "EISDIR", message: what });
+    const obstacle = this.#context.remover.replace(frame, name, rules.delete);
+    if (obstacle !== undefined)
+      thread.fail(frame, name, { code: "EISDIR", message: obstacleTexts[obstacle] });
   }
 
   #roomLimit(mostInSnapshot: number): number {

@@ -1,9 +1,9 @@
 import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import { countTree } from "../tree/count.ts";
+import { countTree, isEmptyDirectory } from "../tree/count.ts";
 import { Listing } from "../tree/listing.ts";
 import { STORE_NAME } from "../../store/store.ts";
-import { Remover, type DeleteRules, type Doomed } from "./doomed.ts";
+import { Remover, type DeleteRules, type Doomed, type Obstacle } from "./doomed.ts";
 import { onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { Thread } from "./thread.ts";
@@ -43,9 +43,19 @@ export class SurveyRemover {
     return removals;
   }
 
-  /** Whether the filters protect something below the target's name. */
-  holdsProtected(frame: Frame, name: Buffer): boolean {
-    return this.#remover.holdsProtected({ dirFd: frame.targetFd, name, path: pathOf(frame, name) });
+  /** The target's directory of this name gives way to something else, unless it cannot. */
+  replace(frame: Frame, name: Buffer, mayDelete: boolean): Obstacle | undefined {
+    const thread = this.#thread;
+    this.#remover.deletedNames = this.#deletedNames;
+    this.#remover.held = 0;
+    const obstacle = this.#remover.obstacle({ dirFd: frame.targetFd, name, path: pathOf(frame, name) });
+    this.held += this.#remover.held;
+    if (obstacle !== undefined) return obstacle;
+    if (!mayDelete) return isEmptyDirectory(thread, frame.targetFd, name) ? undefined : "full";
+    const names = countTree(thread, frame.targetFd, name);
+    this.#deletedNames += names;
+    thread.counters.deletedNames += names;
+    return undefined;
   }
 
   #remove(doomed: Doomed, unit: number): void {
@@ -54,6 +64,7 @@ export class SurveyRemover {
       this.#removeAround(doomed, unit);
       return;
     }
+    this.#remover.refuseMounts(doomed);
     const names = countTree(thread, doomed.dirFd, doomed.name);
     if (this.#deletedNames + names > this.#maxDelete) {
       this.held++;

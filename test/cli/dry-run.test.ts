@@ -161,6 +161,18 @@ describe("on small trees", () => {
     expectForeseen(["--delete", source, target]);
   });
 
+  it("counts the names below a directory that became a file, and holds them back beyond --max-delete", () => {
+    makeTree(source, { "daily.0/x": file("x"), "daily.0/z/a": file("a"), "daily.0/z/b/c": file("c") });
+    expectForeseen([source, target]);
+    rmSync(join(source, "daily.0/z"), { recursive: true });
+    writeFileSync(join(source, "daily.0/z"), "z");
+    const held = expectForeseen(["--delete", "--max-delete", "3", source, target]).done;
+    expect(held.summary).toMatchObject({ exitCode: 3, deletedNames: 0, heldDeletes: 1, failures: 1 });
+    expect(existsSync(join(target, "daily.0/z/b/c"))).toBe(true);
+    const { done } = expectForeseen(["--delete", "--max-delete", "4", source, target]);
+    expect(done.summary).toMatchObject({ exitCode: 0, deletedNames: 4, heldDeletes: 0 });
+  });
+
   it("counts what was there before a killed run began, and what that run had finished", async () => {
     makeTree(source, { "daily.0/a": file("a"), "daily.1/a": linkTo("daily.0/a") });
     for (let each = 0; each < 4000; each++) writeFileSync(join(source, `daily.0/${each}`), `${each % 1500}`);

@@ -100,6 +100,20 @@ describe("roots that cannot be used", () => {
     expect(migrate(link, target, `--log-file=${join(work, "run.log")}`).code).toBe(0);
   });
 
+  it("refuses a log or an index that --delete would take from the target", () => {
+    for (const option of [
+      `--log-file=${join(target, "run.log")}`,
+      `--index=${join(target, "daily.0/index")}`,
+    ]) {
+      expectRefusal(migrate(source, target, "--delete", option), 2, /lies inside the target, and --delete/);
+      expect(readdirSync(target)).toEqual([]);
+    }
+    expect(migrate(source, target).code).toBe(0);
+    const log = join(target, ".dedupe/log/run.log");
+    expect(migrate(source, target, "--delete", `--log-file=${log}`).code).toBe(0);
+    expect(existsSync(log)).toBe(true);
+  });
+
   it("refuses a path longer than the kernel takes", () => {
     const long = `${work}/${"x".repeat(200)}/`.repeat(25);
     expectRefusal(migrate(long, target), 1, /the source \S+ cannot be opened: name too long/);

@@ -69,6 +69,7 @@ export function sampleSummary(summary: Partial<Summary> = {}): Summary {
     linkLimit: 0,
     elapsedMs: 723_000,
     peakRssAnonBytes: 90_000_000,
+    heldDeletes: 0,
     approximate: false,
     ...summary,
   };
