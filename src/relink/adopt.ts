@@ -10,7 +10,8 @@ import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
 import { busy, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
-import { joined, type RelinkThread } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
+import type { RelinkThread } from "./relink-thread.ts";
 import { xattrMark } from "./undo-log.ts";
 import { hasXattrsOf, variantRecordOf } from "./variant.ts";
 

@@ -7,7 +7,7 @@ import { Listing } from "../tree/listing.ts";
 import { isGone, openBelow } from "../tree/path.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { inoAt } from "./layout.ts";
-import { joined } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
 
 /** The temporary name beside the store, where there is no room for a store: in the root itself. */
 export const BESIDE_NAME = Buffer.from(".dedupe-relink");

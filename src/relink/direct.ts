@@ -14,7 +14,7 @@ import { BESIDE_NAME, besideName } from "./beside.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
 import { busy, changed, refuseOthers } from "./stable-content.ts";
-import { joined } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
 import { NLINK } from "./layout.ts";
 import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";

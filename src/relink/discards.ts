@@ -8,7 +8,8 @@ import { DIRECTORY_ROW, FAILED, NAME_ROW, TARGET_ROW, VICTIM_ROW, type BatchView
 import { isInode, isState } from "./inode-state.ts";
 import { GID, MODE, MTIME, UID, sameWords } from "./layout.ts";
 import { changed } from "./stable-content.ts";
-import { joined, type RelinkThread } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
+import type { RelinkThread } from "./relink-thread.ts";
 import { UndoWriter, xattrMark } from "./undo-log.ts";
 
 /** Words of what `--ignore-*` may discard, but for xattrs. */

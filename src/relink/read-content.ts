@@ -26,7 +26,8 @@ import {
 } from "./layout.ts";
 import { isState } from "./inode-state.ts";
 import { RecordReader } from "./record-file.ts";
-import { joined, type RelinkThread } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
+import type { RelinkThread } from "./relink-thread.ts";
 import { RunSorter, type Run } from "./sorter.ts";
 import { busy, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
 import { xattrMark } from "./undo-log.ts";

@@ -125,8 +125,3 @@ export class RelinkThread implements Kernel {
     await this.#session?.close();
   }
 }
-
-/** A path of the stock for a message: a directory's and a name in it. */
-export function joined(directory: Buffer, name: Buffer): Buffer {
-  return directory.length === 0 ? name : Buffer.concat([directory, Buffer.from("/"), name]);
-}

@@ -33,7 +33,7 @@ import {
 import type { RelinkTask } from "./messages.ts";
 import { RecordWriter, ScatteredRecords } from "./record-file.ts";
 import { openSources, type Sources } from "./stock-files.ts";
-import { joined } from "./relink-thread.ts";
+import { joined } from "../tree/path.ts";
 import type { RelinkingParts } from "./relinking-parts.ts";
 import { sealMeanwhile } from "./seal-meanwhile.ts";
 import { RunSorter, mergeRuns, type Run } from "./sorter.ts";
