@@ -8,7 +8,7 @@ import type { FaultRule } from "../support/faults/plan.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { judgeFaulted } from "../support/promises.ts";
-import { directory, file, makeTree, readTree } from "../support/tree.ts";
+import { directory, file, linkTo, makeTree, readTree } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
 const sizes = { small: "small\n", large: "large\n".repeat(400_000) };
@@ -190,6 +190,29 @@ describe.skipIf(!requireFilesystem("ext4"))(
         });
       },
     );
+
+    it("after another name of it met the link limit is read again by the next run", async () => {
+      await withRoots(async (source, target) => {
+        const names = ["name.1", "name.2", "name.3", "name.4"].map((name) => `daily.0/${name}`);
+        const [first = "", ...others] = names;
+        makeTree(source, {
+          [first]: file("old"),
+          ...Object.fromEntries(others.map((name) => [name, linkTo(first)])),
+        });
+        const command = `printf new | dd of='${source}/${first}' conv=notrunc`;
+        const third = { calls: ["linkat"], path: "name.", at: 3 };
+        const rules: FaultRule[] = [
+          { ...third, action: { type: "run", when: "before", command } },
+          { ...third, action: { type: "fail", errno: constants.errno.EMLINK } },
+        ];
+        // -v: no name is linked straight from the listing, which would try twice.
+        const args = ["-j1", "-v", "--ignore-time"];
+        const run = await migrate(source, target, { args, plan: { rules } });
+        expect(run).toMatchObject({ code: 0, summary: { siblings: 3 } });
+        expect((await migrate(source, target, { args })).code).toBe(0);
+        for (const name of names) expect(readFileSync(join(target, name), "utf8")).toBe("new");
+      });
+    });
 
     it("written to by a busy process is taken as it was at some moment, or listed", async () => {
       await withRoots(async (source, target) => {
