@@ -15,7 +15,7 @@ import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { isStable, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
+import { isStable, isYoung, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
 import { attributesByName, countLost, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -39,6 +39,8 @@ export class Settler {
   readonly #linker: Linker;
   readonly #specials: SpecialSettler;
   readonly #takeover: Takeover;
+  /** When the inode in hand was about to be looked at, before it was read. */
+  #lookedAtMs = 0;
 
   constructor(thread: Thread) {
     this.#thread = thread;
@@ -64,6 +66,7 @@ export class Settler {
   /** @throws EntryFailure where this name cannot be handled; RunFailure, Stopped. */
   settle(frame: Frame, entry: Entry): "directory" | "settled" {
     const { sys, scratch, stat } = this.#thread;
+    this.#lookedAtMs = Date.now();
     onSource(sys.statx(frame.sourceFd, scratch.at(entry.name), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
     if (stat.isDirectory) return "directory";
     const key = { device: stat.device, inoLow: stat.inoLow, inoHigh: stat.inoHigh };
@@ -147,6 +150,7 @@ export class Settler {
     control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
     try {
+      this.#lookedAtMs = Date.now();
       let before = statOpen(this.#thread, fd, openStat);
       let lastDigest: Buffer | undefined;
       for (let reading = 0; reading < READINGS; reading++) {
@@ -157,6 +161,7 @@ export class Settler {
         const isDense = openStat.blocks * 512 >= before.sizeBytes;
         const taken =
           before.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...before, isDense }, held);
+        const afterMs = Date.now();
         const after = statOpen(this.#thread, fd, openStat);
         if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
           const { state } = subject;
@@ -169,6 +174,7 @@ export class Settler {
         if (taken?.made !== undefined) this.#maker.unmake(taken.made.at);
         lastDigest = taken?.digest;
         before = after;
+        this.#lookedAtMs = afterMs;
       }
       throw unstable();
     } finally {
@@ -319,22 +325,15 @@ export class Settler {
   }
 
   /**
-   * An inode touched within the clock's granularity of being read might be written again in the same tick: it is
-   * not recorded as known. Filesystems with whole-second times (ext3) have a granularity of a second.
+   * An inode touched within the clock's granularity of the moment it was looked at, before it was read, might have been
+   * written to again in the same tick: it is not recorded as known.
    */
   #record({ identity, state, losesXattrs }: Subject): void {
     const { session, ref, rules } = this.#thread;
-    const granularityNs =
-      state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
-        ? 1_000_000_000n
-        : 20_000_000n;
-    const nowNs = BigInt(Date.now()) * 1_000_000n;
-    const youngest = state.ctimeNs > state.mtimeNs ? state.ctimeNs : state.mtimeNs;
-    const isYoung = youngest > nowNs - granularityNs && youngest < nowNs + granularityNs;
     const { found } = session;
     const target = { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs };
     session.record({
-      identity: isYoung ? Buffer.alloc(identity.length) : identity,
+      identity: isYoung(state, this.#lookedAtMs) ? Buffer.alloc(identity.length) : identity,
       // Without its xattrs it is known by content alone: a run that wants them has to look again.
       source: rules.xattrs && !losesXattrs ? state : { ...state, ctimeNs: 0n },
       target,

@@ -251,8 +251,36 @@ describe.skipIf(!requireFilesystem("ext4"))(
   },
 );
 
-async function withRoots(task: (source: string, target: string) => Promise<void>): Promise<void> {
-  await withFilesystem({ type: "ext4", sizeBytes: 600 * MIB }, async (sources) => {
+describe.skipIf(!requireFilesystem("ext3-128"))("a source of whole seconds", { timeout: 360_000 }, () => {
+  it("whose file is rewritten twice within one, before and while it is read, is read again by the next run", async () => {
+    await withRoots(async (source, target) => {
+      const path = join(source, "daily.0/busy");
+      makeTree(source, { "daily.0/busy": file("A".repeat(3 * MIB)) });
+      const fill = (letter: string): string =>
+        `head -c ${String(3 * MIB)} /dev/zero | tr '\\0' ${letter} | dd of='${path}' bs=1M conv=notrunc`;
+      const restOfSecond = "sleep $(printf 0.%09d $((2000000000 - 1$(date +%N))))";
+      const rules: FaultRule[] = [
+        {
+          ...{ calls: ["openat"], path: "busy" },
+          action: { type: "run", when: "before", command: `${restOfSecond}; ${fill("B")}` },
+        },
+        {
+          ...{ calls: ["pread"], path: "daily.0/busy" },
+          action: { type: "run", when: "after", command: `${fill("C")}; sleep 2.2` },
+        },
+      ];
+      expect((await migrate(source, target, { args: ["-j1"], plan: { rules } })).code).toBe(0);
+      expect((await migrate(source, target)).code).toBe(0);
+      expect(compareTrees(source, target)).toEqual([]);
+    }, "ext3-128");
+  });
+});
+
+async function withRoots(
+  task: (source: string, target: string) => Promise<void>,
+  sourceType: "ext4" | "ext3-128" = "ext4",
+): Promise<void> {
+  await withFilesystem({ type: sourceType, sizeBytes: 600 * MIB }, async (sources) => {
     await withFilesystem({ type: "ext4", sizeBytes: 600 * MIB }, async (targets) => {
       const target = join(targets, "target");
       mkdirSync(target);
