@@ -89,6 +89,19 @@ export function freeSpace(sys: Sys, fd: number, memory: Memory): Space {
   return { bytes: available * blockBytes, inodes: freeInodes, hasInodes: inodes > 0 };
 }
 
+/** ext4 keeps as many blocks from everybody (fs/ext4/super.c, ext4_calculate_resv_clusters). */
+const KEPT_BLOCKS = 4096;
+
+/**
+ * Whether this user gets no block any more. Root gets those that are reserved for it.
+ * @throws SysError when the descriptor's filesystem does not answer.
+ */
+export function isFull(sys: Sys, fd: number, memory: Memory): boolean {
+  const { blocks, freeBlocks, available } = statFilesystem(sys, fd, memory);
+  if (available > 0) return false;
+  return sys.geteuid() !== 0 || freeBlocks <= Math.min(KEPT_BLOCKS, blocks / 50);
+}
+
 /** @throws SysError when the descriptor's filesystem does not answer. */
 export function usedSpace(sys: Sys, fd: number, memory: Memory): Space {
   const { blockBytes, blocks, freeBlocks, inodes, freeInodes } = statFilesystem(sys, fd, memory);
