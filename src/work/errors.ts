@@ -37,6 +37,13 @@ const targetBroken = new Set([
 /** errnos by which what is read fails as a whole. */
 export const sourceBroken: ReadonlySet<number> = new Set([...gone, errno.EMFILE, errno.ENFILE]);
 
+const unreadable = new Set(["EIO", "EBADMSG", "EUCLEAN"]);
+
+/** Whether an entry's failure says that the disk did not give it: a bad place, or the end of the disk. */
+export function isUnreadable({ code }: { code: string }): boolean {
+  return unreadable.has(code);
+}
+
 /** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
 export function targetFailed(call: string, result: number): never {
   const code = errnoName(-result);

@@ -149,6 +149,7 @@ export class Settler {
     const { sys, openStat, control } = this.#thread;
     control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
+    let isRead = false;
     try {
       this.#lookedAtMs = Date.now();
       let before = statOpen(this.#thread, fd, openStat);
@@ -165,6 +166,7 @@ export class Settler {
         const after = statOpen(this.#thread, fd, openStat);
         if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
           const { state } = subject;
+          isRead = true;
           state.sizeBytes = before.sizeBytes;
           state.mtimeNs = before.mtimeNs;
           state.ctimeNs = before.ctimeNs;
@@ -178,7 +180,8 @@ export class Settler {
       }
       throw unstable();
     } finally {
-      sys.close(fd);
+      if (isRead) this.#thread.source.keep(fd, subject.key.device, subject.state.sizeBytes);
+      else sys.close(fd);
     }
   }
 
