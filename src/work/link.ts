@@ -143,7 +143,7 @@ export class Linker {
         otherRef.setBytes(ref.bytes);
         continue;
       }
-      const isUsable = ref.kind === "held" || session.look(ref, this.#expected()) === "sound";
+      const isUsable = ref.kind === "held" || this.#thread.look(ref, this.#expected()) === "sound";
       if (!isUsable) {
         session.discard(ref);
         this.#openSibling(frame, entry, key, mostInSnapshot);

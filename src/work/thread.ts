@@ -3,7 +3,15 @@ import type { Kernel } from "../sys/files.ts";
 import { Scratch } from "../sys/scratch.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
-import { ContentMover, Ref, StoreSession, variantOf, type VariantRecord } from "../../store/store.ts";
+import {
+  ContentMover,
+  Ref,
+  StoreSession,
+  variantOf,
+  type Look,
+  type LookedFor,
+  type VariantRecord,
+} from "../../store/store.ts";
 import { AttributeSetter } from "../tree/apply.ts";
 import { XattrCalls, type Attributes } from "../tree/attributes.ts";
 import { filterFrom, type Filter } from "../tree/filter.ts";
@@ -11,7 +19,7 @@ import { Generations, identifyFilesystem, type Filesystem } from "../tree/identi
 import { TimesBuffer } from "../tree/times.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import { Control, SharedCounters } from "./control.ts";
-import { RunFailure, Stopped, entryFailure, isUnreadable } from "./errors.ts";
+import { RunFailure, Stopped, entryFailure, isUnreadable, readable } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction, Failure, FromWorker, LateMode, WorkerSetup, WorkRules } from "./messages.ts";
 import { SourceProbe } from "./source-probe.ts";
@@ -112,6 +120,11 @@ export class Thread implements Kernel {
       mtimeNs: compared.time ? mtimeNs : undefined,
       xattrs: compared.xattrs ? xattrs : undefined,
     };
+  }
+
+  /** As the session's. An object that its disk does not give is not what its name says. */
+  look(ref: Ref, expected: LookedFor): Look {
+    return readable(() => this.session.look(ref, expected)) ?? "bad";
   }
 
   variantOf(attributes: Attributes): Buffer {
