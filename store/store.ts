@@ -39,7 +39,7 @@ export { looksSound } from "./index/soundness.ts";
 export { objectHints, type ObjectHint } from "./index/raw-rows.ts";
 export { StoreView, ensureIndex } from "./store-view.ts";
 export { readIndexedTargets, type IndexedTargets } from "./indexed-targets.ts";
-export { StoreSession, shareForReading, type StoreShared } from "./session.ts";
+export { StoreSession, shareForReading, type Look, type LookedFor, type StoreShared } from "./session.ts";
 export { MetInodes } from "./met-inodes.ts";
 export type { InodeKey, TargetInode } from "./inode-table.ts";
 export { variantOf, type VariantRecord } from "./variant.ts";

@@ -5,7 +5,7 @@ import { readOnlySys } from "../sys/read-only.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { FilterRules } from "../tree/filter.ts";
 import { foreseeTraits, type ForeseenTraits } from "../tree/foresee-traits.ts";
-import { freeSpace } from "../tree/identity.ts";
+import { usableSpace } from "../tree/identity.ts";
 import { readMounts } from "../tree/mounts.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
@@ -197,7 +197,7 @@ function setupOf(run: DryRun): Parameters<Survey["run"]>[0] {
 }
 
 function aboutNeeds({ kernel, target }: DryRun, needs: NeedCounts): Notice[] {
-  const free = freeSpace(kernel.sys, target.fd, kernel.sys.allocate(256));
+  const free = usableSpace(kernel.sys, target.fd, kernel.sys.allocate(256));
   const notices: Notice[] = [
     {
       level: "info",

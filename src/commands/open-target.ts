@@ -1,5 +1,6 @@
 import type { MigrateOptions } from "../options.ts";
-import { SysError } from "../sys/errors.ts";
+import { RENAME_NOREPLACE } from "../sys/constants.ts";
+import { SysError, check, errno } from "../sys/errors.ts";
 import { openDirectory, type Kernel } from "../sys/files.ts";
 import { XattrCalls } from "../tree/attributes.ts";
 import { readMounts } from "../tree/mounts.ts";
@@ -10,6 +11,7 @@ import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import {
   checkSpace,
   noHardLinks,
+  noPublishing,
   refuseForeignTarget,
   targetRefusal,
   type Notice,
@@ -29,14 +31,17 @@ export async function openTarget(
     getsMetadata?: boolean;
   },
 ): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
-  if (options.mayBeFull !== true) checkSpace(kernel, target);
   const isNew = options.isMade === true || !hasStore(kernel, target.fd);
+  const aboutSpace = options.mayBeFull === true ? [] : checkSpace(kernel, target, isNew ? "new" : "there");
   let opening: OpeningStore | undefined;
   try {
     opening = Store.open(kernel, target.fd);
     const { tmpFd } = opening.directories;
     proveHardLinks(kernel, tmpFd, target);
-    if (options.getsMetadata === true) refuseForeignTarget(kernel, target);
+    if (options.getsMetadata === true) {
+      refuseForeignTarget(kernel, target);
+      if (isNew) provePublishing(kernel, tmpFd, target);
+    }
     const traits = probeTraits({
       ...kernel,
       xattrs: new XattrCalls(kernel.sys, kernel.scratch),
@@ -48,7 +53,7 @@ export async function openTarget(
     const store = opening.settle({ policy, granularityNs, indexDir, movesIndex });
     const unknown = finishInterrupted({ kernel, rootFd: target.fd, ...store.directories });
     await store.recover();
-    return { store, traits, notices: unknown.map((name) => leftover(target, name)) };
+    return { store, traits, notices: [...aboutSpace, ...unknown.map((name) => leftover(target, name))] };
   } catch (error) {
     opening?.abandon();
     const isTheirs = error instanceof StoreError && error.code === "STORE_LOCKED";
@@ -81,6 +86,19 @@ function leaveAsFound(kernel: Kernel, targetFd: number): void {
   }
 }
 
+const noFlags: readonly number[] = [-errno.EINVAL, -errno.ENOSYS, -errno.EOPNOTSUPP];
+
+/** A snapshot is published by a rename that must not replace anything, which not every filesystem can: shown by one. */
+function provePublishing(kernel: Kernel, dirFd: number, target: Root): void {
+  const { sys, scratch } = kernel;
+  const [one, two] = [Buffer.from("rename-probe.1"), Buffer.from("rename-probe.2")];
+  for (const name of [one, two]) sys.unlinkat(dirFd, scratch.at(name), 0);
+  check(sys.mknodat(dirFd, scratch.at(one), 0o100600, 0), "mknodat", one);
+  const renamed = sys.renameat2(dirFd, scratch.at(one), dirFd, scratch.at(two), RENAME_NOREPLACE);
+  for (const name of [one, two]) sys.unlinkat(dirFd, scratch.at(name), 0);
+  if (noFlags.includes(renamed)) throw noPublishing(target.path, typeOf(kernel, target));
+}
+
 /** FAT, exFAT and some network filesystems have no hard links: shown by making one. */
 function proveHardLinks(kernel: Kernel, dirFd: number, target: Root): void {
   const { sys, scratch } = kernel;
@@ -92,6 +110,9 @@ function proveHardLinks(kernel: Kernel, dirFd: number, target: Root): void {
   for (const name of [one, two]) sys.unlinkat(dirFd, scratch.at(name), 0);
   if (linked === 0) return;
   const cause = new SysError("linkat", -linked, two);
-  const type = readMounts(kernel).find(({ device }) => device === target.device)?.type ?? "a file system";
-  throw noHardLinks(target.path, type, cause);
+  throw noHardLinks(target.path, typeOf(kernel, target), cause);
+}
+
+function typeOf(kernel: Kernel, target: Root): string {
+  return readMounts(kernel).find(({ device }) => device === target.device)?.type ?? "a file system";
 }

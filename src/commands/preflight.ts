@@ -3,7 +3,7 @@ import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
 import { openRoot, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { freeSpace, usedSpace } from "../tree/identity.ts";
+import { isFull, usableSpace, usedSpace } from "../tree/identity.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
 import { pathOfDescriptor, reaches } from "../tree/reach.ts";
 import type { TargetTraits } from "../tree/traits.ts";
@@ -122,10 +122,23 @@ export function noHardLinks(target: string, type: string, cause: unknown): Dedup
   );
 }
 
-/** @throws DedupeError when nothing at all can be made on the target */
-export function checkSpace(kernel: Kernel, target: Root): void {
-  const space = freeSpace(kernel.sys, target.fd, kernel.sys.allocate(256));
-  if (space.bytes === 0) {
+export function noPublishing(target: string, type: string): DedupeError {
+  return new DedupeError(
+    "NO_RENAME_FLAGS",
+    `the target ${target} is on ${type}, which cannot rename without replacing: no snapshot could be published`,
+    { hint: "Use ext4, xfs or btrfs for the target, mounted on this machine." },
+  );
+}
+
+/**
+ * A store that is there needs no space for links, for what is deleted, and where nothing has changed: the run finds out.
+ * @throws DedupeError when nothing at all can be made on the target
+ */
+export function checkSpace(kernel: Kernel, target: Root, store: "new" | "there"): Notice[] {
+  const memory = kernel.sys.allocate(256);
+  const space = usableSpace(kernel.sys, target.fd, memory);
+  const hasNone = isFull(kernel.sys, target.fd, memory);
+  if (hasNone && store === "new") {
     throw new DedupeError("NO_SPACE", `the target ${target.path} has no free space`, {
       hint: "Free some space on it, then run again: what is finished is not copied again.",
     });
@@ -135,6 +148,8 @@ export function checkSpace(kernel: Kernel, target: Root): void {
       hint: "Delete files on it, or make its file system anew with more inodes (mkfs.ext4 -i).",
     });
   }
+  if (!hasNone) return [];
+  return [warning("NO_SPACE", `the target ${target.path} has no free space: nothing new can be copied`)];
 }
 
 /** What may go wrong and is worth a sentence before hours of work. */
@@ -217,12 +232,12 @@ export function aboutTimes({ granularityNs }: Pick<TargetTraits, "granularityNs"
 
 /** A root that is a whole filesystem tells how much is in it at most; merging may still make it fit. */
 function aboutRoom(kernel: Kernel, source: Root, target: Root, mounts: Mount[]): Notice[] {
-  const isWhole = mounts.some(
-    ({ device, point }) => device === source.device && point === source.path.replace(/(.)\/+$/, "$1"),
-  );
+  // Where it is, not how it was named.
+  const path = pathOfDescriptor(kernel, source.fd) ?? source.path.replace(/(.)\/+$/, "$1");
+  const isWhole = mounts.some(({ device, point }) => device === source.device && point === path);
   if (!isWhole) return [];
   const memory = kernel.sys.allocate(256);
-  const { bytes } = freeSpace(kernel.sys, target.fd, memory);
+  const { bytes } = usableSpace(kernel.sys, target.fd, memory);
   const { bytes: used } = usedSpace(kernel.sys, source.fd, memory);
   if (used <= bytes) return [];
   return [

@@ -4,6 +4,7 @@ import type { Scratch } from "../sys/scratch.ts";
 import type { Sys } from "../sys/sys.ts";
 import { isAccessAcl, modeWithoutAcl } from "./acl.ts";
 import type { Attributes, XattrCalls, XattrDoor } from "./attributes.ts";
+import { isShortage } from "./shortage.ts";
 import type { TimesBuffer } from "./times.ts";
 import { isAttributeRefusal } from "./traits.ts";
 
@@ -35,7 +36,7 @@ export class AttributeSetter {
   /**
    * On a descriptor of a regular file or a directory.
    * @returns how many xattrs the target refused.
-   * @throws SysError when owner, mode or time cannot be set.
+   * @throws SysError when owner, mode or time cannot be set, or the target has no room for an xattr.
    */
   toDescriptor(fd: number, wanted: Attributes, created: Created): number {
     const chowned = created === undefined || created.uid !== wanted.uid || created.gid !== wanted.gid;
@@ -45,7 +46,7 @@ export class AttributeSetter {
     if (created === undefined || created.mode !== mode || (chowned && (mode & 0o6000) !== 0)) {
       check(this.#sys.fchmod(fd, mode), "fchmod");
     }
-    const { refused, hasAcl } = this.#setXattrs({ fd }, wanted);
+    const { refused, hasAcl } = this.#setXattrs({ fd }, fd, wanted);
     if (hasAcl && mode !== wanted.mode) check(this.#sys.fchmod(fd, wanted.mode), "fchmod");
     check(this.#sys.futimens(fd, this.#times.withMtime(wanted.mtimeNs)), "utimensat");
     return refused;
@@ -59,7 +60,7 @@ export class AttributeSetter {
     check(this.#sys.fchownat(dirFd, at, uid, gid, AT_SYMLINK_NOFOLLOW), "fchownat");
     if (type !== S_IFLNK) check(this.#sys.fchmodat(dirFd, at, mode), "fchmodat");
     const { refused, hasAcl } =
-      wanted.xattrs.length === 0 ? noneSet : this.#setXattrs({ path: procPath(dirFd, name) }, wanted);
+      wanted.xattrs.length === 0 ? noneSet : this.#setXattrs({ path: procPath(dirFd, name) }, dirFd, wanted);
     if (hasAcl && mode !== wanted.mode)
       check(this.#sys.fchmodat(dirFd, this.#scratch.at(name), wanted.mode), "fchmodat");
     check(
@@ -69,11 +70,13 @@ export class AttributeSetter {
     return refused;
   }
 
-  #setXattrs(door: XattrDoor, { xattrs }: Attributes): XattrsSet {
+  /** `fd`: of the same filesystem. What a full disk refuses, an empty one may take: that is no refusal. */
+  #setXattrs(door: XattrDoor, fd: number, { xattrs }: Attributes): XattrsSet {
     let [refused, hasAcl] = [0, false];
     for (const xattr of xattrs) {
       const result = this.#xattrs.set(door, xattr);
-      if (result !== 0 && !isAttributeRefusal(result)) check(result, "setxattr");
+      const isRefused = result !== 0 && isAttributeRefusal(result);
+      if (!isRefused || isShortage(this.#sys, fd, result, xattrs)) check(result, "setxattr");
       if (result !== 0) refused++;
       else if (isAccessAcl(xattr)) hasAcl = true;
     }

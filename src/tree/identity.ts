@@ -89,6 +89,30 @@ export function freeSpace(sys: Sys, fd: number, memory: Memory): Space {
   return { bytes: available * blockBytes, inodes: freeInodes, hasInodes: inodes > 0 };
 }
 
+/** As `freeSpace`, for who is root with what is reserved for root. @throws SysError when the filesystem does not answer. */
+export function usableSpace(sys: Sys, fd: number, memory: Memory): Space {
+  const { blockBytes, freeBlocks, available, inodes, freeInodes } = statFilesystem(sys, fd, memory);
+  const blocks = sys.geteuid() === 0 ? freeBlocks : available;
+  return { bytes: blocks * blockBytes, inodes: freeInodes, hasInodes: inodes > 0 };
+}
+
+/**
+ * ext4 keeps so many blocks from everybody, or 2% of all (fs/ext4/super.c, ext4_calculate_resv_clusters). What it tells
+ * of all blocks is without its own, up to a fifth of a small filesystem: hence 3%.
+ */
+const KEPT_BLOCKS = 4096;
+const KEPT_SHARE = 0.03;
+
+/**
+ * Whether this user gets no block any more. Root gets those that are reserved for it.
+ * @throws SysError when the descriptor's filesystem does not answer.
+ */
+export function isFull(sys: Sys, fd: number, memory: Memory): boolean {
+  const { blocks, freeBlocks, available } = statFilesystem(sys, fd, memory);
+  if (available > 0) return false;
+  return sys.geteuid() !== 0 || freeBlocks <= Math.min(KEPT_BLOCKS, blocks * KEPT_SHARE);
+}
+
 /** @throws SysError when the descriptor's filesystem does not answer. */
 export function usedSpace(sys: Sys, fd: number, memory: Memory): Space {
   const { blockBytes, blocks, freeBlocks, inodes, freeInodes } = statFilesystem(sys, fd, memory);

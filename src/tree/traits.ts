@@ -180,7 +180,9 @@ function probeXattrs({ xattrs }: Probe, fd: number): string[] {
   const settable: string[] = [];
   for (const [prefix, name, value] of trials) {
     const result = xattrs.set({ fd }, { name: Buffer.from(name), value });
-    if (result === 0) settable.push(prefix);
+    // A target that has no room would take it if it had.
+    const isNoRoom = result === -errno.ENOSPC || result === -errno.EDQUOT;
+    if (result === 0 || isNoRoom) settable.push(prefix);
     else if (!isAttributeRefusal(result)) check(result, "setxattr");
   }
   return settable;

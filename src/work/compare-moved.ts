@@ -25,7 +25,7 @@ import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { EntryFailure, onSource, onTarget } from "./errors.ts";
 import type { WorkRules } from "./messages.ts";
 import { ContentComparer } from "./same-content.ts";
-import { openSource, statOpen } from "./source-file.ts";
+import { isYoung, openSource, statOpen } from "./source-file.ts";
 import type { VerifiedPairs } from "./verified-pairs.ts";
 
 export type CompareRules = Pick<WorkRules, "compared" | "xattrs"> & { strict: boolean };
@@ -41,8 +41,8 @@ export type Seen = {
 };
 
 const PATH_MOST = 4096;
-/** A file whose ctime stays younger than the clock's tick is being written to. */
-const LOOKS = 3;
+/** A file that is still younger than the clock's tick after these is being written to: the last is for whole seconds. */
+const WAITS_MS = [0, 50, 2100];
 
 /** @throws EntryFailure: this name stays in the source, and why. */
 export function keep(why: string): never {
@@ -223,16 +223,14 @@ export class MovedComparer {
 
   /**
    * A write within the same tick of the clock as the last one leaves no trace in the times: what is read must be
-   * older than a tick. A ctime of whole seconds may be of a filesystem that has no others.
+   * older than a tick.
    */
   async #waitUntilOld(fd: number): Promise<void> {
-    for (let look = 0; look < LOOKS; look++) {
+    for (const waitMs of WAITS_MS) {
+      if (waitMs > 0) await delay(waitMs);
+      const nowMs = Date.now();
       statOpen(this.#kernel, fd, this.source);
-      const { ctimeNs } = this.source;
-      const tickMs = ctimeNs % 1_000_000_000n === 0n ? 1000 : 20;
-      const ageMs = Date.now() - Number(ctimeNs / 1_000_000n);
-      if (ageMs > tickMs || ageMs < -tickMs) return;
-      await delay(2 * tickMs);
+      if (!isYoung(this.source, nowMs)) return;
     }
     keep("it is being written to");
   }

@@ -37,6 +37,23 @@ const targetBroken = new Set([
 /** errnos by which what is read fails as a whole. */
 export const sourceBroken: ReadonlySet<number> = new Set([...gone, errno.EMFILE, errno.ENFILE]);
 
+const unreadable = new Set(["EIO", "EBADMSG", "EUCLEAN"]);
+
+/** Whether an entry's failure says that the disk did not give it: a bad place, or the end of the disk. */
+export function isUnreadable({ code }: { code: string }): boolean {
+  return unreadable.has(code);
+}
+
+/** Does what reads the target's content; undefined where its disk does not give it: then it is made anew from the source. */
+export function readable<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SysError && error.call === "read" && isUnreadable(error)) return undefined;
+    throw error;
+  }
+}
+
 /** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
 export function targetFailed(call: string, result: number): never {
   const code = errnoName(-result);

@@ -4,13 +4,11 @@ import type { Address } from "../sys/sys.ts";
 import type { InodeKey, Ref } from "../../store/store.ts";
 import { procPath } from "../tree/apply.ts";
 import { plainAttributes, readAttributes } from "../tree/attributes.ts";
-import { isLasting } from "../tree/identity.ts";
 import type { Entry } from "../tree/listing.ts";
 import { EntryFailure, onTarget, targetFailed } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import type { Maker } from "./make.ts";
 import type { Destination, Placer } from "./place.ts";
-import { momentOf } from "./source-file.ts";
 import type { Thread } from "./thread.ts";
 
 /** Near the limit an entry's count is compared with the inode this often: other entries may link to it too. */
@@ -145,14 +143,14 @@ export class Linker {
         otherRef.setBytes(ref.bytes);
         continue;
       }
-      const isUsable = ref.kind === "held" || session.look(ref, this.#expected()) === "sound";
+      const isUsable = ref.kind === "held" || this.#thread.look(ref, this.#expected()) === "sound";
       if (!isUsable) {
         session.discard(ref);
         this.#openSibling(frame, entry, key, mostInSnapshot);
         return;
       }
       session.table.insert(key, ref, session.found);
-      this.#record(frame, entry, key);
+      this.#record(frame);
       this.link(frame, entry, key, mostInSnapshot);
       return;
     }
@@ -190,7 +188,7 @@ export class Linker {
     session.found.links = 2;
     if (ref.kind === "object") session.table.insertObject(ref, session.found);
     session.table.insert(key, ref, session.found);
-    this.#record(frame, entry, key);
+    this.#record(frame);
     this.#placer.finish(frame, entry.name, at, "copied");
   }
 
@@ -231,21 +229,18 @@ export class Linker {
     return at;
   }
 
-  /** The source inode has moved to another sibling: the next run should begin there. */
-  #record(frame: Frame, { name }: Entry, key: InodeKey): void {
-    const { session, ref, openStat, sys, scratch, generations } = this.#thread;
-    const { identity } = frame.filesystem;
-    if (ref.kind !== "object" || key.device !== frame.filesystem.device || !isLasting(identity)) return;
-    if (sys.statx(frame.sourceFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, openStat.address) < 0) return;
-    const { found } = session;
+  /**
+   * What the sibling is. That the source inode leads to it is not: what the source is now is not what was read, and its
+   * row leads to the group's first inode or to another of its siblings, from which the next run comes here.
+   */
+  #record({ filesystem }: Frame): void {
+    const { session, ref } = this.#thread;
+    if (ref.kind !== "object") return;
+    const { ino, sizeBytes, mtimeNs } = session.found;
     session.record({
-      identity,
-      source: {
-        ino: openStat.ino,
-        generation: generations.of(frame.sourceFd, scratch.at(name)),
-        ...momentOf(openStat),
-      },
-      target: { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs },
+      identity: Buffer.alloc(filesystem.identity.length),
+      source: { ino: 0n, generation: 0, sizeBytes, mtimeNs: 0n, ctimeNs: 0n },
+      target: { ino, sizeBytes, mtimeNs },
       ref: ref.bytes,
     });
   }

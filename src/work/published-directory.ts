@@ -9,7 +9,7 @@ import { readAttributes, sameAttributes, XattrCalls, type Attributes } from "../
 import { isGone, openBelow } from "../tree/path.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { asHeld, isAttributeRefusal, type TargetTraits } from "../tree/traits.ts";
-import { withoutXattrs } from "../tree/without-xattrs.ts";
+import { keepingXattrs, withoutXattrs } from "../tree/without-xattrs.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 
 type Roots = { sourceFd: number; targetFd: number };
@@ -92,7 +92,8 @@ export class PublishedDirectories {
       onTarget(targetFd, "openat");
       const wanted = this.#wanted(sourceFd);
       this.#look(targetFd);
-      work({ targetFd, wanted, actual: readAttributes(this.#stat, this.#xattrs, { fd: targetFd }) });
+      const actual = readAttributes(this.#stat, this.#xattrs, { fd: targetFd });
+      work({ targetFd, wanted: this.#rules.xattrs ? wanted : keepingXattrs(wanted, actual), actual });
     } finally {
       for (const fd of [sourceFd, targetFd]) if (fd >= 0) sys.close(fd);
     }

@@ -1,10 +1,11 @@
 import { AT_SYMLINK_NOFOLLOW, S_IFLNK } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
-import type { Attributes } from "../tree/attributes.ts";
+import { procPath } from "../tree/apply.ts";
+import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { onTarget } from "./errors.ts";
 import type { Linker } from "./link.ts";
 import type { Maker, Special } from "./make.ts";
-import type { Placer } from "./place.ts";
+import type { Destination, Placer } from "./place.ts";
 import { unstable } from "./source-file.ts";
 import { attributesByName, groupOf, heldOf, type Subject } from "./subject.ts";
 import type { Thread } from "./thread.ts";
@@ -33,19 +34,42 @@ export class SpecialSettler {
       this.#settleHeld(subject, special, held);
       return;
     }
+    let published: Omit<Destination, "serial"> | undefined;
     if (this.#placer.isPublished(frame) && this.#placer.lookAt(frame, entry.name)) {
       // More names than the source's are a group that the source has no longer, unless it is this inode's own:
       // its other names may have been moved.
       const isIts = targetStat.nlink === 1 || this.#isOwnGroup(subject, targetStat.ino);
       if (isIts && this.#maker.isSame(frame.targetFd, entry.name, special, held)) return;
+      published = isIts ? { fd: frame.targetFd, name: entry.name } : undefined;
     }
     const at = this.#maker.special(frame, entry.name, special, held);
     if (at === undefined) {
       counters.lostDevices++;
       return;
     }
+    if (published !== undefined && this.#isRest(published, at, special, held)) {
+      this.#maker.unmake(at);
+      return;
+    }
     counters.createdInodes++;
     this.#placer.finish(frame, entry.name, at, "made");
+  }
+
+  /** Whether an inode that is there is what the new one became, of which the target refused some xattrs. */
+  #isRest(
+    there: Omit<Destination, "serial">,
+    made: Destination,
+    special: Special,
+    wanted: Attributes,
+  ): boolean {
+    if (wanted.xattrs.length === 0) return false;
+    const { sys, scratch, targetStat, xattrs } = this.#thread;
+    const stat = ({ fd, name }: Omit<Destination, "serial">): number =>
+      sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
+    onTarget(stat(made), "statx");
+    const actual = readAttributes(targetStat, xattrs, { path: procPath(made.fd, made.name) });
+    if (actual.xattrs.length === wanted.xattrs.length || stat(there) < 0) return false;
+    return this.#maker.isSame(there.fd, there.name, special, actual);
   }
 
   /** Whether a target inode is what this very source inode became when it had more names. */
@@ -77,18 +101,22 @@ export class SpecialSettler {
     ref.setHeld(groupOf(this.#thread, identity, key, state));
     const result = session.stat(ref, targetStat);
     if (result === 0 && this.#maker.isSame(session.directoryOf(ref), Buffer.from(ref.text), special, held)) {
-      session.remember(targetStat);
-      session.table.insert(key, ref, session.found);
-      this.#linker.link(frame, entry, key);
+      this.#linkHeld(subject);
       return;
     }
-    if (result === 0) this.#discardGroup();
-    else if (result !== -errno.ENOENT) onTarget(result, "statx");
+    if (result !== -errno.ENOENT) onTarget(result, "statx");
     const at = this.#maker.special(frame, entry.name, special, held);
     if (at === undefined) {
       counters.lostDevices++;
       return;
     }
+    const holder = { fd: session.directoryOf(ref), name: Buffer.from(ref.text) };
+    if (result === 0 && this.#isRest(holder, at, special, held)) {
+      this.#maker.unmake(at);
+      this.#linkHeld(subject);
+      return;
+    }
+    if (result === 0) this.#discardGroup();
     counters.createdInodes++;
     onTarget(
       this.#thread.sys.statx(at.fd, scratch.at(at.name), AT_SYMLINK_NOFOLLOW, targetStat.address),
@@ -99,15 +127,21 @@ export class SpecialSettler {
     if (adopted === -errno.EEXIST) {
       // Another worker met the group at the same moment: its inode is the group's.
       this.#maker.unmake(at);
-      onTarget(session.stat(ref, targetStat), "statx");
-      session.remember(targetStat);
-      session.table.insert(key, ref, session.found);
-      this.#linker.link(frame, entry, key);
+      this.#linkHeld(subject);
       return;
     }
     onTarget(adopted, "linkat");
     session.found.links++;
     session.table.insert(key, ref, session.found);
     this.#placer.finish(frame, entry.name, at, "made");
+  }
+
+  /** Links to the group's inode in the store. */
+  #linkHeld({ frame, entry, key }: Subject): void {
+    const { ref, session, targetStat } = this.#thread;
+    onTarget(session.stat(ref, targetStat), "statx");
+    session.remember(targetStat);
+    session.table.insert(key, ref, session.found);
+    this.#linker.link(frame, entry, key);
   }
 }

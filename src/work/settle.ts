@@ -8,6 +8,7 @@ import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
 import { readWithoutXattrs } from "../tree/without-xattrs.ts";
 import type { Entry } from "../tree/listing.ts";
+import { Clones } from "./clones.ts";
 import { fromSource, onSource, targetFailed } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { isHoleyUnlikeObject, objectLosesHoles } from "./holes.ts";
@@ -15,7 +16,7 @@ import { Linker } from "./link.ts";
 import { Maker } from "./make.ts";
 import { Placer, type Destination } from "./place.ts";
 import { SpecialSettler } from "./settle-special.ts";
-import { isStable, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
+import { isStable, isYoung, openSource, sameContentMoment, statOpen, unstable } from "./source-file.ts";
 import { attributesByName, countLost, heldOf, subjectOf, type Subject } from "./subject.ts";
 import { Takeover } from "./takeover.ts";
 import type { Thread } from "./thread.ts";
@@ -39,6 +40,9 @@ export class Settler {
   readonly #linker: Linker;
   readonly #specials: SpecialSettler;
   readonly #takeover: Takeover;
+  readonly #clones: Clones;
+  /** When the inode in hand was about to be looked at, before it was read. */
+  #lookedAtMs = 0;
 
   constructor(thread: Thread) {
     this.#thread = thread;
@@ -48,6 +52,7 @@ export class Settler {
     const parts = { placer: this.#placer, maker: this.#maker, linker: this.#linker };
     this.#specials = new SpecialSettler(thread, parts);
     this.#takeover = new Takeover(thread, this.#placer);
+    this.#clones = new Clones(thread);
   }
 
   get placer(): Placer {
@@ -64,6 +69,7 @@ export class Settler {
   /** @throws EntryFailure where this name cannot be handled; RunFailure, Stopped. */
   settle(frame: Frame, entry: Entry): "directory" | "settled" {
     const { sys, scratch, stat } = this.#thread;
+    this.#lookedAtMs = Date.now();
     onSource(sys.statx(frame.sourceFd, scratch.at(entry.name), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
     if (stat.isDirectory) return "directory";
     const key = { device: stat.device, inoLow: stat.inoLow, inoHigh: stat.inoHigh };
@@ -125,7 +131,7 @@ export class Settler {
     if (!isSame) this.#reviseVariant(subject, held.attributes);
     const { sizeBytes } = state;
     const expected = { ...this.#thread.variantRecord(held.attributes), sizeBytes, known: row.target };
-    if (session.look(ref, expected) !== "sound") return false;
+    if (this.#thread.look(ref, expected) !== "sound") return false;
     if (subject.isShared) session.table.insert(subject.key, ref, session.found);
     if (!isSame) {
       if (row.source.ctimeNs !== 0n || !subject.losesXattrs) this.#record(subject);
@@ -146,7 +152,9 @@ export class Settler {
     const { sys, openStat, control } = this.#thread;
     control.countIngest();
     const fd = openSource(this.#thread, subject.frame.sourceFd, subject.entry.name);
+    let isRead = false;
     try {
+      this.#lookedAtMs = Date.now();
       let before = statOpen(this.#thread, fd, openStat);
       let lastDigest: Buffer | undefined;
       for (let reading = 0; reading < READINGS; reading++) {
@@ -157,9 +165,11 @@ export class Settler {
         const isDense = openStat.blocks * 512 >= before.sizeBytes;
         const taken =
           before.sizeBytes === 0 ? undefined : this.#take(subject, fd, { ...before, isDense }, held);
+        const afterMs = Date.now();
         const after = statOpen(this.#thread, fd, openStat);
         if (taken !== undefined && isStable(before, after, taken.digest, lastDigest)) {
           const { state } = subject;
+          isRead = true;
           state.sizeBytes = before.sizeBytes;
           state.mtimeNs = before.mtimeNs;
           state.ctimeNs = before.ctimeNs;
@@ -169,10 +179,12 @@ export class Settler {
         if (taken?.made !== undefined) this.#maker.unmake(taken.made.at);
         lastDigest = taken?.digest;
         before = after;
+        this.#lookedAtMs = afterMs;
       }
       throw unstable();
     } finally {
-      sys.close(fd);
+      if (isRead) this.#thread.source.keep(fd, subject.key.device, subject.state.sizeBytes);
+      else sys.close(fd);
     }
   }
 
@@ -188,12 +200,12 @@ export class Settler {
     { sizeBytes, isDense }: { sizeBytes: number; isDense: boolean },
     held: Attributes,
   ): Taken | undefined {
-    const { content, session, rules } = this.#thread;
+    const { content, session } = this.#thread;
     if (sizeBytes <= SMALL_BYTES && isDense) {
       const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
       return bytes === undefined ? undefined : { digest: blake3(bytes), content: bytes };
     }
-    const mayClone = subject.key.device === rules.targetDevice;
+    const mayClone = this.#clones.mayBePossible(subject.key.device, fd);
     const mayKnow = sizeBytes >= LARGE_BYTES && session.knowsSize(sizeBytes);
     if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
@@ -207,9 +219,9 @@ export class Settler {
   }
 
   #isSound({ group }: Subject, digest: Buffer, held: Attributes, sizeBytes: number): boolean {
-    const { ref, session } = this.#thread;
+    const { ref } = this.#thread;
     ref.setObject(digest, this.#thread.variantOf(held), group);
-    return session.look(ref, { ...this.#thread.variantRecord(held), sizeBytes }) === "sound";
+    return this.#thread.look(ref, { ...this.#thread.variantRecord(held), sizeBytes }) === "sound";
   }
 
   #copyLarge(
@@ -218,11 +230,11 @@ export class Settler {
     sizeBytes: number,
     held: Attributes,
   ): Taken | undefined {
-    const { content, rules } = this.#thread;
+    const { content } = this.#thread;
     let digest: Buffer | undefined;
     const made = this.#maker.regular(frame, entry.name, held, (toFd) => {
       // A clone would have the source's zeros as data (ADR 10); the file was hashed before, which tells.
-      const mayClone = key.device === rules.targetDevice && !content.passed.hasZeroBlocks;
+      const mayClone = this.#clones.mayBePossible(key.device, fd) && !content.passed.hasZeroBlocks;
       const isCloned = mayClone && content.clone(fd, toFd);
       const job = { fromFd: fd, toFd: isCloned ? -1 : toFd, sizeBytes, isSource: true };
       digest = fromSource(() => content.copy(job), "read");
@@ -274,7 +286,7 @@ export class Settler {
   #lookOrClear(subject: Subject, digest: Buffer, held: Attributes): boolean {
     const { ref, session } = this.#thread;
     ref.setObject(digest, this.#thread.variantOf(held), subject.group);
-    const look = session.look(ref, {
+    const look = this.#thread.look(ref, {
       ...this.#thread.variantRecord(held),
       sizeBytes: subject.state.sizeBytes,
     });
@@ -291,7 +303,7 @@ export class Settler {
       const result = session.adopt(ref, made.at.fd, scratch.at(made.at.name));
       if (result === 0) return true;
       if (result !== -errno.EEXIST || attempt > 1) targetFailed("linkat", result);
-      const look = session.look(ref, { ...this.#thread.variantRecord(made.actual), sizeBytes });
+      const look = this.#thread.look(ref, { ...this.#thread.variantRecord(made.actual), sizeBytes });
       if (look === "sound" && !isHoleyUnlikeObject(this.#thread, made.at, sizeBytes)) {
         this.#maker.unmake(made.at);
         this.#countMerged(subject);
@@ -319,25 +331,17 @@ export class Settler {
   }
 
   /**
-   * An inode touched within the clock's granularity of being read might be written again in the same tick: it is
-   * not recorded as known. Filesystems with whole-second times (ext3) have a granularity of a second.
+   * An inode touched within the clock's granularity of the moment it was looked at, before it was read, might have been
+   * written to again in the same tick: it is not recorded as known.
    */
   #record({ identity, state, losesXattrs }: Subject): void {
     const { session, ref, rules } = this.#thread;
-    const granularityNs =
-      state.mtimeNs % 1_000_000_000n === 0n && state.ctimeNs % 1_000_000_000n === 0n
-        ? 1_000_000_000n
-        : 20_000_000n;
-    const nowNs = BigInt(Date.now()) * 1_000_000n;
-    const youngest = state.ctimeNs > state.mtimeNs ? state.ctimeNs : state.mtimeNs;
-    const isYoung = youngest > nowNs - granularityNs && youngest < nowNs + granularityNs;
-    const { found } = session;
-    const target = { ino: found.ino, sizeBytes: found.sizeBytes, mtimeNs: found.mtimeNs };
+    const { ino, sizeBytes, mtimeNs } = session.found;
     session.record({
-      identity: isYoung ? Buffer.alloc(identity.length) : identity,
+      identity: isYoung(state, this.#lookedAtMs) ? Buffer.alloc(identity.length) : identity,
       // Without its xattrs it is known by content alone: a run that wants them has to look again.
       source: rules.xattrs && !losesXattrs ? state : { ...state, ctimeNs: 0n },
-      target,
+      target: { ino, sizeBytes, mtimeNs },
       ref: ref.bytes,
     });
   }

@@ -21,8 +21,25 @@ export function statOpen(kernel: Kernel, fd: number, stat: Stat): Moment {
   return momentOf(stat);
 }
 
-export function momentOf(stat: Stat): Moment {
+function momentOf(stat: Stat): Moment {
   return { sizeBytes: stat.sizeBytes, mtimeNs: stat.mtimeNs, ctimeNs: stat.ctimeNs };
+}
+
+/** The kernel stamps with a clock that is up to 10 ms behind: a tick of it, and as much to spare. */
+const FINE_NS = 20_000_000n;
+/** Times of whole seconds may be of a filesystem that has no others (ext3), or only even ones (FAT). */
+const COARSE_NS = 2_020_000_000n;
+
+/**
+ * Whether a write at or after `nowMs` may leave the times as they are: `nowMs` is to be taken before the moment is
+ * looked at, and that before the first byte is read.
+ */
+export function isYoung({ mtimeNs, ctimeNs }: Omit<Moment, "sizeBytes">, nowMs: number): boolean {
+  const isCoarse = mtimeNs % 1_000_000_000n === 0n && ctimeNs % 1_000_000_000n === 0n;
+  const tickNs = isCoarse ? COARSE_NS : FINE_NS;
+  const nowNs = BigInt(nowMs) * 1_000_000n;
+  const isNear = (timeNs: bigint): boolean => timeNs > nowNs - tickNs && timeNs < nowNs + tickNs;
+  return isNear(mtimeNs) || isNear(ctimeNs);
 }
 
 export function sameContentMoment(a: Moment, b: Moment): boolean {

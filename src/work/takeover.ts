@@ -2,6 +2,7 @@ import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
 import { openQuietly } from "../sys/files.ts";
 import { procPath } from "../tree/apply.ts";
 import { sameXattrs, type Attributes } from "../tree/attributes.ts";
+import { readable } from "./errors.ts";
 import { losesHoles } from "./holes.ts";
 import type { Placer } from "./place.ts";
 import type { Subject } from "./subject.ts";
@@ -42,7 +43,8 @@ export class Takeover {
     const fd = openQuietly(sys, subject.frame.targetFd, scratch.at(subject.entry.name), flags);
     if (fd < 0) return false;
     try {
-      const isSame = content.hash(fd, targetStat.sizeBytes)?.equals(ref.digest) === true;
+      const digest = readable(() => content.hash(fd, targetStat.sizeBytes));
+      const isSame = digest?.equals(ref.digest) === true;
       return isSame && !this.#losesHoles(subject, fd);
     } finally {
       sys.close(fd);

@@ -1,8 +1,9 @@
-import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, S_IFDIR } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, S_IFDIR } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { accessBetween } from "../tree/access.ts";
 import { readAttributes, sameAttributes, type Attributes } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
+import { keepingXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
 import { unlockDirectory } from "./doomed.ts";
@@ -162,12 +163,13 @@ export class TargetDirectory {
   #dress(frame: Frame): void {
     const wanted = this.#sourceAttributes(frame);
     if (this.#placer.isPublished(frame)) {
-      const { targetStat, xattrs, sys } = this.#thread;
+      const { targetStat, xattrs, sys, rules } = this.#thread;
       onTarget(this.#statTarget(frame.targetFd), "statx");
       const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });
-      if (sameAttributes(wanted, actual)) return;
+      const due = rules.xattrs ? wanted : keepingXattrs(wanted, actual);
+      if (sameAttributes(due, actual) || this.#isRest(actual, due)) return;
       const action = { unit: frame.unit, directory: pathOf(frame) };
-      if (accessBetween(actual, wanted) !== undefined)
+      if (accessBetween(actual, due) !== undefined)
         appendAction(sys, frame.actionsFd, { type: "tighten", ...action });
       appendAction(sys, frame.actionsFd, { type: "attributes", ...action });
       return;
@@ -180,6 +182,26 @@ export class TargetDirectory {
     const created = isKnown ? { mode: NEW_DIRECTORY_MODE, uid: traits.euid, gid: traits.egid } : undefined;
     counters.lostXattrs += setter.toDescriptor(frame.targetFd, { ...wanted, mode }, created);
     if (locksOut) this.#thread.setModeLater(frame, wanted.mode);
+  }
+
+  /** Whether `actual` is what the target holds of `wanted`, some xattrs having been refused: shown by a trial. */
+  #isRest(actual: Attributes, wanted: Attributes): boolean {
+    if (actual.xattrs.length >= wanted.xattrs.length) return false;
+    const { sys, scratch, stagingFd, control, setter, targetStat, xattrs, counters } = this.#thread;
+    const name = Buffer.from(stagedUpdateName(control.nextSerial()));
+    onTarget(sys.mkdirat(stagingFd, scratch.at(name), 0o700), "mkdirat");
+    const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
+    const fd = sys.openat(stagingFd, scratch.at(name), flags, 0);
+    try {
+      const refused = setter.toDescriptor(onTarget(fd, "openat"), wanted, undefined);
+      onTarget(this.#statTarget(fd), "statx");
+      if (refused === 0 || !sameAttributes(readAttributes(targetStat, xattrs, { fd }), actual)) return false;
+      counters.lostXattrs += refused;
+      return true;
+    } finally {
+      if (fd >= 0) sys.close(fd);
+      sys.unlinkat(stagingFd, scratch.at(name), AT_REMOVEDIR);
+    }
   }
 
   #statTarget(fd: number): number {

@@ -3,7 +3,15 @@ import type { Kernel } from "../sys/files.ts";
 import { Scratch } from "../sys/scratch.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Memory, Sys } from "../sys/sys.ts";
-import { ContentMover, Ref, StoreSession, variantOf, type VariantRecord } from "../../store/store.ts";
+import {
+  ContentMover,
+  Ref,
+  StoreSession,
+  variantOf,
+  type Look,
+  type LookedFor,
+  type VariantRecord,
+} from "../../store/store.ts";
 import { AttributeSetter } from "../tree/apply.ts";
 import { XattrCalls, type Attributes } from "../tree/attributes.ts";
 import { filterFrom, type Filter } from "../tree/filter.ts";
@@ -11,9 +19,10 @@ import { Generations, identifyFilesystem, type Filesystem } from "../tree/identi
 import { TimesBuffer } from "../tree/times.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import { Control, SharedCounters } from "./control.ts";
-import { Stopped, entryFailure } from "./errors.ts";
+import { RunFailure, Stopped, entryFailure, isUnreadable, readable } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction, Failure, FromWorker, LateMode, WorkerSetup, WorkRules } from "./messages.ts";
+import { SourceProbe } from "./source-probe.ts";
 
 /** Names told of at a time with -v. */
 const ENTRIES_PER_MESSAGE = 256;
@@ -33,6 +42,7 @@ export class Thread implements Kernel {
   readonly xattrs: XattrCalls;
   readonly setter: AttributeSetter;
   readonly generations: Generations;
+  readonly source: SourceProbe;
   readonly filter: Filter | undefined;
   /** The reference in hand, and one for siblings. */
   readonly ref: Ref;
@@ -71,6 +81,7 @@ export class Thread implements Kernel {
     this.session = new StoreSession(this, setup.store, { content: this.content, xattrs: this.xattrs });
     this.setter = new AttributeSetter(sys, this.scratch, this.xattrs, new TimesBuffer(sys));
     this.generations = new Generations(sys);
+    this.source = new SourceProbe(sys);
     this.filter = setup.rules.filter === undefined ? undefined : filterFrom(setup.rules.filter);
     this.ref = new Ref(sys);
     this.otherRef = new Ref(sys);
@@ -111,6 +122,11 @@ export class Thread implements Kernel {
     };
   }
 
+  /** As the session's. An object that its disk does not give is not what its name says. */
+  look(ref: Ref, expected: LookedFor): Look {
+    return readable(() => this.session.look(ref, expected)) ?? "bad";
+  }
+
   variantOf(attributes: Attributes): Buffer {
     return variantOf(this.variantRecord(attributes));
   }
@@ -125,7 +141,15 @@ export class Thread implements Kernel {
     if (this.#entries.length >= ENTRIES_PER_MESSAGE) this.flush(unit);
   }
 
+  /** @throws RunFailure where the source fails as a whole. */
   fail(frame: Frame, name: Buffer | undefined, failure: { code: string; message: string }): void {
+    if (isUnreadable(failure) && this.source.isGone(frame.filesystem.device)) {
+      const { code, message } = failure;
+      throw new RunFailure(
+        code,
+        `the source failed: what was read before cannot be read any more: ${message}`,
+      );
+    }
     this.counters.failures++;
     this.#failures.push({ path: pathOf(frame, name), code: failure.code, message: failure.message });
     if (this.#failures.length >= ENTRIES_PER_MESSAGE) this.flush(frame.unit);

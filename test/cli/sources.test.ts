@@ -11,11 +11,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { access } from "../support/acl.ts";
 import { dedupe, migrate, migrateJson } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders, work } from "../support/folders.ts";
+import { fingerprint, migrateWell, nothingDone, workDone } from "../support/migrate.ts";
 import { compareTrees } from "../support/oracle.ts";
-import { requirement } from "../support/skip.ts";
+import { requireTool, requirement } from "../support/skip.ts";
 import { directory, file, linkTo, makeTree, symlink } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
@@ -154,6 +156,42 @@ describe("the report", () => {
   });
 });
 
+describe.skipIf(!requireFilesystem("xfs"))("xattrs too large for the target", () => {
+  it("are counted in every run, of which the second writes nothing", async () => {
+    await withFilesystem({ type: "xfs", sizeBytes: 320 * MIB }, (mount) => {
+      const xattrs = { "user.big": "b".repeat(30_000), "user.small": "s" };
+      makeTree(join(mount, "root"), {
+        "daily.0/d": directory({ xattrs }),
+        "daily.0/empty": file("", { xattrs }),
+        "daily.0/first": file("", { xattrs }),
+        "daily.0/second": linkTo("daily.0/first"),
+      });
+      const first = migrateWell(join(mount, "root"), target);
+      expect(first.summary.lostXattrs).toBe(3);
+      const made = fingerprint(target);
+      const second = migrateWell(join(mount, "root"), target);
+      expect(workDone(second.summary)).toEqual(nothingDone);
+      expect(second.summary.lostXattrs).toBe(3);
+      expect(fingerprint(target).filter((each) => !each.startsWith(".dedupe"))).toEqual(
+        made.filter((each) => !each.startsWith(".dedupe")),
+      );
+    });
+  });
+});
+
+describe.skipIf(!requireFilesystem("btrfs") || !requireTool("filefrag"))("two subvolumes of a btrfs", () => {
+  it("share the extents of what is copied from one to the other", async () => {
+    await withFilesystem({ type: "btrfs", sizeBytes: 128 * MIB }, (mount) => {
+      for (const name of ["from", "to"]) run("btrfs", "subvolume", "create", join(mount, name));
+      mkdirSync(join(mount, "from/daily.0"));
+      writeFileSync(join(mount, "from/daily.0/large"), Buffer.alloc(3 * MIB, "content"));
+      migrateWell(join(mount, "from"), join(mount, "to"));
+      expect(run("filefrag", "-v", join(mount, "to/daily.0/large"))).toContain("shared");
+      expect(compareTrees(join(mount, "from"), join(mount, "to"))).toEqual([]);
+    });
+  });
+});
+
 describe("options", () => {
   it("--bwlimit takes the time it should", () => {
     twoDays();
@@ -175,6 +213,21 @@ describe("options", () => {
     expect(migrate(source, target).code).toBe(0);
     expect(compareTrees(source, target)).toEqual([]);
   });
+
+  it(
+    "--no-xattrs of a later run leaves a directory those that it has, as it does a file",
+    { skip: !root },
+    () => {
+      makeTree(source, {
+        "daily.0/a": file("a", { xattrs: { "user.x": "1" } }),
+        "daily.0/d": directory({ mode: 0o770, xattrs: { "user.y": "2", ...access(7, 5) } }),
+      });
+      expect(migrate(source, target).code).toBe(0);
+      const { summary } = migrateJson(["--no-xattrs", source, target]);
+      expect(summary.snapshots).toMatchObject({ updated: 0, unchanged: 1 });
+      expect(compareTrees(source, target)).toEqual([]);
+    },
+  );
 
   it("--index keeps the index elsewhere, and makes the folder", () => {
     twoDays();

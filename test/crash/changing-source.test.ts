@@ -8,7 +8,7 @@ import type { FaultRule } from "../support/faults/plan.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { judgeFaulted } from "../support/promises.ts";
-import { directory, file, makeTree, readTree } from "../support/tree.ts";
+import { directory, file, linkTo, makeTree, readTree } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
 const sizes = { small: "small\n", large: "large\n".repeat(400_000) };
@@ -191,6 +191,29 @@ describe.skipIf(!requireFilesystem("ext4"))(
       },
     );
 
+    it("after another name of it met the link limit is read again by the next run", async () => {
+      await withRoots(async (source, target) => {
+        const names = ["name.1", "name.2", "name.3", "name.4"].map((name) => `daily.0/${name}`);
+        const [first = "", ...others] = names;
+        makeTree(source, {
+          [first]: file("old"),
+          ...Object.fromEntries(others.map((name) => [name, linkTo(first)])),
+        });
+        const command = `printf new | dd of='${source}/${first}' conv=notrunc`;
+        const third = { calls: ["linkat"], path: "name.", at: 3 };
+        const rules: FaultRule[] = [
+          { ...third, action: { type: "run", when: "before", command } },
+          { ...third, action: { type: "fail", errno: constants.errno.EMLINK } },
+        ];
+        // -v: no name is linked straight from the listing, which would try twice.
+        const args = ["-j1", "-v", "--ignore-time"];
+        const run = await migrate(source, target, { args, plan: { rules } });
+        expect(run).toMatchObject({ code: 0, summary: { siblings: 3 } });
+        expect((await migrate(source, target, { args })).code).toBe(0);
+        for (const name of names) expect(readFileSync(join(target, name), "utf8")).toBe("new");
+      });
+    });
+
     it("written to by a busy process is taken as it was at some moment, or listed", async () => {
       await withRoots(async (source, target) => {
         const names = Array.from({ length: 40 }, (_, index) => `log.${index}`);
@@ -228,8 +251,36 @@ describe.skipIf(!requireFilesystem("ext4"))(
   },
 );
 
-async function withRoots(task: (source: string, target: string) => Promise<void>): Promise<void> {
-  await withFilesystem({ type: "ext4", sizeBytes: 600 * MIB }, async (sources) => {
+describe.skipIf(!requireFilesystem("ext3-128"))("a source of whole seconds", { timeout: 360_000 }, () => {
+  it("whose file is rewritten twice within one, before and while it is read, is read again by the next run", async () => {
+    await withRoots(async (source, target) => {
+      const path = join(source, "daily.0/busy");
+      makeTree(source, { "daily.0/busy": file("A".repeat(3 * MIB)) });
+      const fill = (letter: string): string =>
+        `head -c ${String(3 * MIB)} /dev/zero | tr '\\0' ${letter} | dd of='${path}' bs=1M conv=notrunc`;
+      const restOfSecond = "sleep $(printf 0.%09d $((2000000000 - 1$(date +%N))))";
+      const rules: FaultRule[] = [
+        {
+          ...{ calls: ["openat"], path: "busy" },
+          action: { type: "run", when: "before", command: `${restOfSecond}; ${fill("B")}` },
+        },
+        {
+          ...{ calls: ["pread"], path: "daily.0/busy" },
+          action: { type: "run", when: "after", command: `${fill("C")}; sleep 2.2` },
+        },
+      ];
+      expect((await migrate(source, target, { args: ["-j1"], plan: { rules } })).code).toBe(0);
+      expect((await migrate(source, target)).code).toBe(0);
+      expect(compareTrees(source, target)).toEqual([]);
+    }, "ext3-128");
+  });
+});
+
+async function withRoots(
+  task: (source: string, target: string) => Promise<void>,
+  sourceType: "ext4" | "ext3-128" = "ext4",
+): Promise<void> {
+  await withFilesystem({ type: sourceType, sizeBytes: 600 * MIB }, async (sources) => {
     await withFilesystem({ type: "ext4", sizeBytes: 600 * MIB }, async (targets) => {
       const target = join(targets, "target");
       mkdirSync(target);

@@ -33,6 +33,21 @@ describe.skipIf(!requireFilesystem("ext4"))("xattrs of the source that may not b
     expect(compareTrees(source, target)).toEqual([]);
   });
 
+  it.each(["ENOSPC", "EDQUOT"] as const)(
+    "for which the target has no room (%s) end the run, and come with the next one",
+    async (code) => {
+      const action = { type: "fail", errno: constants.errno[code] } as const;
+      const rules = [
+        { calls: ["fsetxattr"], path: "probe", times: 9, action },
+        { calls: ["fsetxattr"], path: "/staging/", action },
+      ];
+      const run = await migrate(source, target, { plan: { rules }, args: ["-j1"] });
+      expect(run).toMatchObject({ code: 1, summary: { error: { code }, lostXattrs: 0 } });
+      expect(migrateJson([source, target]).summary).toMatchObject({ exitCode: 0, lostXattrs: 0 });
+      expect(compareTrees(source, target)).toEqual([]);
+    },
+  );
+
   it("shut a directory of which nothing else is known either", async () => {
     makeTree(source, { "daily.0/secret": directory({ mode: 0o700 }), "daily.0/secret/f": file("secret") });
     const action = { type: "fail", errno: constants.errno.EIO } as const;
