@@ -12,6 +12,7 @@ import { RelinkPool } from "../relink/relink-pool.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { IndexFigures } from "../../store/store.ts";
 import { dismissThreads, entryPoint } from "../entry-points.ts";
+import type { Failure } from "../work/messages.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
 
 import type { CommandContext } from "./context.ts";
@@ -215,7 +216,11 @@ function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch)
     execute: (): boolean => {
       watch.step = "sweep";
       opened.store?.expectChanges();
-      return executeSweep(parts, items) > 0;
+      const failed = (failure: Failure): void => {
+        watch.failures++;
+        context.reporter.emit({ type: "failure", ...failure });
+      };
+      return executeSweep(parts, items, failed) > 0;
     },
   };
 }

@@ -181,7 +181,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
 
 function tellLeftovers({ context }: Parts, leftovers: readonly Failure[]): void {
   for (const { path, message } of leftovers) {
-    const text = `${path.toString()} on the target is left over from an earlier run and cannot be removed: ${message}`;
+    const text = `${path.toString()} on the target is left over from an earlier run and stays: ${message}`;
     context.reporter.emit({ type: "notice", level: "warning", code: "LEFTOVER", message: text });
   }
 }

@@ -9,8 +9,12 @@ import {
 import { check } from "../sys/errors.ts";
 import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { ContentMover, Ref } from "../../store/store.ts";
+import { ContentMover, Ref, STORE_NAME } from "../../store/store.ts";
+import { joined } from "../tree/path.ts";
+import { entryFailure } from "../work/errors.ts";
+import type { Failure } from "../work/messages.ts";
 import { XattrCalls } from "../tree/attributes.ts";
+import { isStranger } from "../work/staged-name.ts";
 import { removeTree } from "../tree/remove.ts";
 import { filesystemMagic, trustsDirentIno } from "../tree/traits.ts";
 import type { RelinkRules } from "../relink/messages.ts";
@@ -39,7 +43,8 @@ const halfWritten = /\.new$/;
 export function planSweep(parts: SweepParts): SweepItem[] {
   const { kernel, directories, forgetsUnfinished } = parts;
   const staging = listDirectory(kernel, directories.stagingFd).map(({ name }): SweepItem => {
-    const isWanted = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
+    const isUnfinished = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
+    const isWanted = isUnfinished || isStranger(kernel, directories.stagingFd, name);
     return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
   });
   const log = listDirectory(kernel, directories.logFd)
@@ -48,14 +53,30 @@ export function planSweep(parts: SweepParts): SweepItem[] {
   return [...new Temporaries(parts, staging).judge(), ...staging, ...log];
 }
 
-/** @returns how many names went. @throws SysError */
-export function executeSweep({ kernel, directories }: SweepParts, items: readonly SweepItem[]): number {
+/**
+ * `failed` is told of what cannot be removed: the rest goes, and the next run tries again.
+ * @returns how many names went. @throws SysError, RunFailure
+ */
+export function executeSweep(
+  { kernel, directories }: SweepParts,
+  items: readonly SweepItem[],
+  failed: (failure: Failure) => void,
+): number {
   const dropped = items.filter(({ verdict }) => verdict === "drop");
   if (dropped.length === 0) return 0;
   // What stands in for a last name must be on the disk before that goes.
   check(kernel.sys.syncfs(directories.tmpFd), "syncfs");
   const fds = { tmp: directories.tmpFd, staging: directories.stagingFd, log: directories.logFd };
-  return dropped.reduce((sum, { folder, name }) => sum + removeTree(kernel, fds[folder], name), 0);
+  let names = 0;
+  for (const { folder, name } of dropped) {
+    try {
+      names += removeTree(kernel, fds[folder], name);
+    } catch (error) {
+      const { code, message } = entryFailure(error, "target");
+      failed({ path: joined(Buffer.from(`${STORE_NAME}/${folder}`), name), code, message });
+    }
+  }
+  return names;
 }
 
 /** A name in tmp/ may be the last one of a file that was replaced: it goes where nothing is lost with it. */

@@ -8,6 +8,7 @@ import { joined } from "../tree/path.ts";
 import { closing, hasMountsUnder } from "../tree/reach.ts";
 import { removeTree } from "../tree/remove.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
+import { doomedName, isStranger } from "./staged-name.ts";
 
 /**
  * What is to be removed: `path` is where `name` in `dirFd` lies, as the filters see it; `ino` the inode that it was when
@@ -138,11 +139,10 @@ export class Remover {
    * another inode, or cannot be taken apart, comes back.
    */
   #takeAway(doomed: Doomed): void {
-    const { path, ino } = doomed;
     this.refuseMounts(doomed);
     const staged = this.#stage(doomed);
     if (staged === undefined) return;
-    if (ino !== undefined && this.#inoOf(staged) !== ino) {
+    if (isStranger(this.#kernel, this.#stagingFd, staged)) {
       this.#putBack(staged, doomed);
       throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
     }
@@ -152,7 +152,7 @@ export class Remover {
       this.#putBack(staged, doomed);
       throw error;
     }
-    this.#onRemoved(path);
+    this.#onRemoved(doomed.path);
   }
 
   /** @throws EntryFailure where something is mounted below it */
@@ -162,10 +162,10 @@ export class Remover {
   }
 
   /** @returns its name in staging; undefined where it is gone already */
-  #stage({ dirFd, name }: Doomed): Buffer | undefined {
+  #stage({ dirFd, name, ino }: Doomed): Buffer | undefined {
     const { sys, scratch } = this.#kernel;
     for (;;) {
-      const staged = Buffer.from(`t${String(this.#serial++)}`);
+      const staged = doomedName(this.#serial++, ino);
       const rename = (): number =>
         sys.renameat2(dirFd, scratch.at(name), this.#stagingFd, scratch.at(staged), RENAME_NOREPLACE);
       let result = rename();
@@ -176,13 +176,6 @@ export class Remover {
       onTarget(result, "renameat2");
       return staged;
     }
-  }
-
-  #inoOf(staged: Buffer): bigint {
-    const { sys, scratch } = this.#kernel;
-    const stat = new Stat(sys);
-    onTarget(sys.statx(this.#stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
-    return stat.ino;
   }
 
   /** Where its place is taken by now it stays in staging, where the next run finds it. */

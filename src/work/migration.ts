@@ -84,7 +84,7 @@ export class Migration {
 
   /**
    * Removes what no unit of this plan will take up again: one that is published is compared where it is.
-   * @returns what cannot be removed, by its path on the target: it is put aside
+   * @returns what stays all the same, by its path on the target
    */
   sweep(): Failure[] {
     const unpublished = this.#units.filter(({ path }) => !this.isPublished(path));

@@ -1,3 +1,6 @@
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
 import { blake3 } from "../../store/store.ts";
 
 /** Where a unit is staged: the same in the next run, so that what was built is found again. */
@@ -8,4 +11,20 @@ export function stagedName(path: Buffer): Buffer {
 /** What stands for a container until it is made; swept by the next run when this one dies. */
 export function emptyName(path: Buffer): Buffer {
   return Buffer.from(`c${blake3(path).toString("hex", 0, 16)}`);
+}
+
+/** What --delete takes away; `ino`: the inode that it is to be, where that was decided a while ago. */
+export function doomedName(serial: number, ino: bigint | undefined): Buffer {
+  return Buffer.from(`t${String(serial)}${ino === undefined ? "" : `.${String(ino)}`}`);
+}
+
+const DOOMED = /^t\d+\.(\d+)$/;
+
+/** Whether it is something that had taken a doomed name a moment before, and a run died before it could put it back. */
+export function isStranger({ sys, scratch }: Kernel, stagingFd: number, name: Buffer): boolean {
+  const [, ino] = DOOMED.exec(name.toString("latin1")) ?? [];
+  if (ino === undefined) return false;
+  const stat = new Stat(sys);
+  const result = sys.statx(stagingFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
+  return result === 0 && stat.ino !== BigInt(ino);
 }

@@ -7,8 +7,9 @@ import { removeTree } from "../tree/remove.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { entryFailure } from "./errors.ts";
 import type { Failure } from "./messages.ts";
+import { isStranger } from "./staged-name.ts";
 
-/** Removes all but the `wanted` names (Latin-1). @returns what cannot be removed, by its path. @throws RunFailure, SysError */
+/** Removes all but the `wanted` names (Latin-1). @returns what stays, by its path. @throws RunFailure, SysError */
 export function sweepStaging(kernel: Kernel, stagingFd: number, wanted: ReadonlySet<string>): Failure[] {
   const listing = new Listing(kernel.sys);
   const names: Buffer[] = [];
@@ -25,15 +26,22 @@ export function sweepStaging(kernel: Kernel, stagingFd: number, wanted: Readonly
  * the next one.
  */
 function sweepAway(kernel: Kernel, stagingFd: number, name: Buffer): Failure[] {
+  if (isStranger(kernel, stagingFd, name)) {
+    const message = "it came under a name that was to be removed: move it to where it belongs";
+    return [{ path: pathOf(name), code: "CHANGED", message }];
+  }
   try {
     removeTree(kernel, stagingFd, name);
     return [];
   } catch (error) {
     if (!isSysError(error, "EPERM", "EACCES", "EBUSY", "ENOTEMPTY")) throw error;
     const { code, message } = entryFailure(error, "target");
-    const path = joined(Buffer.from(`${STORE_NAME}/staging`), putAside(kernel, stagingFd, name));
-    return [{ path, code, message }];
+    return [{ path: pathOf(putAside(kernel, stagingFd, name)), code, message }];
   }
+}
+
+function pathOf(name: Buffer): Buffer {
+  return joined(Buffer.from(`${STORE_NAME}/staging`), name);
 }
 
 /** @returns the name it has now */

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { migrateJson } from "../support/dedupe.ts";
+import { dedupe, migrateJson } from "../support/dedupe.ts";
 import { migrate } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders } from "../support/folders.ts";
@@ -132,6 +132,30 @@ describe.skipIf(!able)("--delete", () => {
     expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
   });
 
+  it("keeps what took that place where the run dies before it can put it back", async () => {
+    migrateTwoDays();
+    rmSync(join(source, "daily.1"), { recursive: true });
+    const rotate = `mv ${target}/daily.1 ${target}/daily.2 && mkdir ${target}/daily.1 && echo new > ${target}/daily.1/p`;
+    const rules = [
+      { calls: ["renameat2"], path: "daily.1", action: { type: "run", when: "before", command: rotate } },
+      { calls: ["renameat2"], path: "daily.1", action: { type: "kill", when: "after" } },
+    ] as const;
+    expect((await migrate(source, target, { plan: { rules }, args: ["--delete"] })).code).toBeNull();
+    const staging = join(target, ".dedupe/staging");
+    for (const command of [
+      ["migrate", source, target],
+      ["compact", target],
+      ["migrate", source, target],
+    ]) {
+      expect(dedupe(command).code).toBe(0);
+      expect(readdirSync(staging).map((name) => readFileSync(join(staging, name, "p"), "utf8"))).toEqual([
+        "new\n",
+      ]);
+    }
+    const { events } = migrateJson([source, target]);
+    expect(events.filter(({ code }) => code === "LEFTOVER")).toHaveLength(1);
+  });
+
   it("does not take a filesystem that left the source during the run for deleted", async () => {
     await withMountAt(join(source, "host1"), async () => {
       makeTree(source, { "daily.0/a": file("a\n"), "host1/p": file("p\n") });
@@ -188,6 +212,8 @@ describe.skipIf(!able)("--delete", () => {
         ]);
       }
       expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+      const compacted = dedupe(["compact", "--no-progress", target]);
+      expect([compacted.code, compacted.err]).toMatchObject([3, expect.stringContaining("staging/left.0")]);
     } finally {
       run("chattr", "-i", join(staging, "left.0/sub/kept"));
     }
