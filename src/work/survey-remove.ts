@@ -15,15 +15,17 @@ const LOST_AND_FOUND = Buffer.from("lost+found");
 export class SurveyRemover {
   readonly #thread: Thread;
   readonly #maxDelete: number;
-  /** Asked what it would find in the way, and nothing else. */
+  /** Asked what it would find in the way; it counts, and removes nothing. */
   readonly #remover: Remover;
-  #deletedNames = 0;
-  held = 0;
 
   constructor(thread: Thread, rules: DeleteRules) {
     this.#thread = thread;
     this.#maxDelete = rules.maxDelete ?? Infinity;
     this.#remover = new Remover(thread, -1, rules);
+  }
+
+  get held(): number {
+    return this.#remover.held;
   }
 
   /**
@@ -46,16 +48,17 @@ export class SurveyRemover {
   /** The target's directory of this name gives way to something else, unless it cannot. */
   replace(frame: Frame, name: Buffer, mayDelete: boolean): Obstacle | undefined {
     const thread = this.#thread;
-    this.#remover.deletedNames = this.#deletedNames;
-    this.#remover.held = 0;
     const obstacle = this.#remover.obstacle({ dirFd: frame.targetFd, name, path: pathOf(frame, name) });
-    this.held += this.#remover.held;
     if (obstacle !== undefined) return obstacle;
     if (!mayDelete) return isEmptyDirectory(thread, frame.targetFd, name) ? undefined : "full";
     const names = countTree(thread, frame.targetFd, name);
-    this.#deletedNames += names;
-    thread.counters.deletedNames += names;
+    this.#count(names);
     return undefined;
+  }
+
+  #count(names: number): void {
+    this.#remover.deletedNames += names;
+    this.#thread.counters.deletedNames += names;
   }
 
   #remove(doomed: Doomed, unit: number): void {
@@ -66,13 +69,12 @@ export class SurveyRemover {
     }
     this.#remover.refuseMounts(doomed);
     const names = countTree(thread, doomed.dirFd, doomed.name);
-    if (this.#deletedNames + names > this.#maxDelete) {
-      this.held++;
+    if (this.#remover.deletedNames + names > this.#maxDelete) {
+      this.#remover.held++;
       return;
     }
     thread.tellPath(unit, doomed.path, "removed");
-    this.#deletedNames += names;
-    thread.counters.deletedNames += names;
+    this.#count(names);
   }
 
   #removeAround({ dirFd, name, path }: Doomed, unit: number): void {
