@@ -43,6 +43,20 @@ export class Selection {
     }
   }
 
+  /** Opens what lies below the root, one component after the other. @throws SysError */
+  descend(rootFd: number, parts: readonly string[]): OpenDirectory {
+    let here = this.open(rootFd, ".", -1);
+    for (const part of parts) {
+      const { fd, device } = here;
+      try {
+        here = this.open(fd, part, device);
+      } finally {
+        this.#thread.sys.close(fd);
+      }
+    }
+    return here;
+  }
+
   /** @throws SysError */
   identify(fd: number): Stat {
     const { sys, scratch } = this.#thread;

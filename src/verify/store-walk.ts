@@ -224,16 +224,7 @@ export class StoreWalker {
   }
 
   #descend(path: string): OpenDirectory {
-    let here = this.#selection.open(this.#rules.root.fd, ".", -1);
-    for (const part of path === "" ? [] : path.split("/")) {
-      const { fd, device } = here;
-      try {
-        here = this.#selection.open(fd, part, device);
-      } finally {
-        this.#thread.sys.close(fd);
-      }
-    }
-    return here;
+    return this.#selection.descend(this.#rules.root.fd, path === "" ? [] : path.split("/"));
   }
 
   /** Looks at the names of the directory but those of its subdirectories. Closes it where it cannot be read. */

@@ -95,7 +95,7 @@ export class TreeWalker {
     const parts = path.split("/");
     const name = parts.pop() as string;
     try {
-      for (const { fd } of roots) parents.push(this.#descend(fd, parts));
+      for (const { fd } of roots) parents.push(this.#selection.descend(fd, parts));
       return this.#open(undefined, path, name, (side) => parents[side] as OpenDirectory);
     } catch (error) {
       this.#thread.fail(bytesOf(path), "one of the trees", error);
@@ -103,19 +103,6 @@ export class TreeWalker {
     } finally {
       for (const { fd } of parents) sys.close(fd);
     }
-  }
-
-  #descend(rootFd: number, parts: readonly string[]): OpenDirectory {
-    let here = this.#selection.open(rootFd, ".", -1);
-    for (const part of parts) {
-      const { fd, device } = here;
-      try {
-        here = this.#selection.open(fd, part, device);
-      } finally {
-        this.#thread.sys.close(fd);
-      }
-    }
-    return here;
   }
 
   /** Opens the directory in each tree and compares its attributes. */
