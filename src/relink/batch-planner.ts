@@ -129,11 +129,12 @@ export class BatchPlanner {
   /** The member that is to survive, or the first that the store can still name. */
   #linkable(first: number, count: number, survivor: number): Uint32Array | undefined {
     const { members } = this.#parts;
-    for (const at of [survivor, ...Array(count).keys()]) {
-      const member = members.at(first + at).slice();
-      if (!this.#isAtLimit(member)) return member;
+    let member = members.at(first + survivor).slice();
+    for (let at = 0; this.#isAtLimit(member); at++) {
+      if (at === count) return undefined;
+      member = members.at(first + at).slice();
     }
-    return undefined;
+    return member;
   }
 
   /** It cannot have another name, not even the store's. */

@@ -4,10 +4,9 @@ import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { STORE_NAME, blake3 } from "../../store/store.ts";
 import { Listing } from "../tree/listing.ts";
-import { isGone, openBelow } from "../tree/path.ts";
+import { isGone, joined, openBelow } from "../tree/path.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { inoAt } from "./layout.ts";
-import { joined } from "../tree/path.ts";
 
 /** The temporary name beside the store, where there is no room for a store: in the root itself. */
 export const BESIDE_NAME = Buffer.from(".dedupe-relink");
