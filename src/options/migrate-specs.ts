@@ -156,7 +156,7 @@ const copying: OptionSpec[] = [
 
 export const jobs: OptionSpec<JobsOptions> & { group: "Running:" } = {
   flags: "-j, --jobs <n>",
-  help: "worker threads, 1 to 64 (default: one a core)",
+  help: "worker threads, 1 to 64 (default: one a core, or one where little is to be read)",
   group: "Running:",
   apply: (options, value) => {
     options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs });
