@@ -1,29 +1,23 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nextNumber, parseRecord, withTurn, type SliceTurn } from "../../src/commands/verify-slices.ts";
-import { makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
+import { startDedupe } from "../support/dedupe.ts";
 import { verify as faultyVerify } from "../support/faulty-run.ts";
-import { migrateWell } from "../support/migrate.ts";
-import { makeSmallRoot } from "../support/small-root.ts";
+import { makeMigrated } from "../support/migrated.ts";
 import { verify } from "../support/verify.ts";
 
 const now = new Date("2026-03-01T00:00:00.000Z");
 const record = (value: unknown, of = 3) => parseRecord(Buffer.from(JSON.stringify(value)), of, now);
 
 describe("verify --slice next/N", () => {
-  let workplace: Workplace;
   let target: string;
+  let close: () => void;
   beforeAll(() => {
-    workplace = makeWorkplace();
-    const source = join(workplace.path, "source");
-    target = join(workplace.path, "target");
-    makeSmallRoot(source, "monday");
-    mkdirSync(target);
-    migrateWell(source, target);
+    ({ target, close } = makeMigrated());
   });
-  afterAll(() => workplace.close());
+  afterAll(() => close());
 
   it("reads the part that was never read, then the one that was read longest ago", () => {
     const slice = (text: string): number | undefined =>

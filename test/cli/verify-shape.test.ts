@@ -2,24 +2,17 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { makeWorkplace, type Workplace } from "../support/dedupe.ts";
-import { migrateWell } from "../support/migrate.ts";
-import { makeSmallRoot } from "../support/small-root.ts";
+import { makeMigrated } from "../support/migrated.ts";
 import { stats } from "../support/stats.ts";
 import { verify } from "../support/verify.ts";
 
 describe("verify of a target of another shape than a run makes", () => {
-  let workplace: Workplace;
   let target: string;
+  let close: () => void;
   beforeAll(() => {
-    workplace = makeWorkplace();
-    const source = join(workplace.path, "source");
-    target = join(workplace.path, "target");
-    makeSmallRoot(source, "monday");
-    mkdirSync(target);
-    migrateWell(source, target);
+    ({ target, close } = makeMigrated());
   });
-  afterAll(() => workplace.close());
+  afterAll(() => close());
 
   it("needs no descriptor for each level of a deep tree", () => {
     const top = join(target, "daily.0/deep");
