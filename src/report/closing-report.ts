@@ -72,7 +72,7 @@ function rows(summary: Summary, reasons: ReasonCounts): Row[] {
     ["link limit", siblingsText(summary)],
     [summary.dryRun ? "would remove" : "removed", deletedText(summary)],
     ["left", heldText(summary)],
-    ["moved", movedText(summary)],
+    [summary.dryRun ? "would move" : "moved", movedText(summary)],
     ["not kept", lostText(summary)],
     ["skipped", skippedText(summary.failures, reasons)],
   ];
@@ -137,9 +137,9 @@ function heldText({ heldDeletes }: Summary): string {
   return heldDeletes === 0 ? "" : `${formatQuantity(heldDeletes, "removal")} beyond --max-delete`;
 }
 
-function movedText({ removedSourceNames }: Summary): string {
+function movedText({ removedSourceNames, dryRun }: Summary): string {
   if (removedSourceNames === 0) return "";
-  return `${formatQuantity(removedSourceNames, "name")} removed from the source, each read back from the target first`;
+  return `${formatQuantity(removedSourceNames, "name")} ${dryRun ? "to be removed" : "removed"} from the source, each read back from the target first`;
 }
 
 /** One line for all that an ordinary user may not set: a million foreign files are no reason for a million lines. */

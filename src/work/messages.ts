@@ -24,6 +24,7 @@ export type WorkRules = {
   oneFileSystem: boolean;
   xattrs: boolean;
   delete: boolean;
+  removeSourceFiles: boolean;
   verbose: boolean;
   bwlimitBytes: number | undefined;
   filter: FilterRules | undefined;

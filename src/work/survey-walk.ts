@@ -35,8 +35,9 @@ export class SurveyWalker {
   readonly #settler: SurveySettler;
   readonly #listing: Listing;
   #pending: Entry[] = [];
-  /** Names met in the task at hand, or the last one. */
+  /** Names met in the task at hand, or the last one; `directories` among them. */
   names = 0;
+  directories = 0;
 
   constructor(context: SurveyContext) {
     this.#context = context;
@@ -48,6 +49,7 @@ export class SurveyWalker {
   run({ parentDevice, path, ...task }: SurveyTask): void {
     const stack: Frame[] = [];
     this.names = 0;
+    this.directories = 0;
     this.#pending = [];
     try {
       const first = this.#frame({ ...task, parent: undefined, name: path, actionsFd: -1 }, parentDevice);
@@ -144,8 +146,7 @@ export class SurveyWalker {
       if (frame.mode !== "loose") {
         this.names++;
         counters.names++;
-        counters.directories++;
-        frame.subdirectories.push(listing.copyName());
+        this.#pushDirectory(frame, listing.copyName());
       }
       return;
     }
@@ -189,10 +190,15 @@ export class SurveyWalker {
     for (const entry of entries) {
       thread.attempt(frame, entry.name, () => {
         if (this.#settler.settle(frame, entry) !== "directory" || frame.mode === "loose") return;
-        thread.counters.directories++;
-        frame.subdirectories.push(entry.name);
+        this.#pushDirectory(frame, entry.name);
       });
     }
+  }
+
+  #pushDirectory(frame: Frame, name: Buffer): void {
+    this.directories++;
+    this.#context.thread.counters.directories++;
+    frame.subdirectories.push(name);
   }
 
   /** What the directory will look like; of a published one, whether that differs. */

@@ -38,8 +38,17 @@ export class Surveyor {
       const state = this.#survey(unit, position);
       const { names } = this.#walker;
       const { failures } = this.#context;
+      if (failures === 0) this.#removeFromSource(position);
       listener.unit({ unit: position, state: failures > 0 ? "incomplete" : state, names, failures });
     });
+  }
+
+  /** As remove-source.ts: of a unit that is whole on the target, all but directories. */
+  #removeFromSource(unit: number): void {
+    const { thread } = this.#context;
+    if (!thread.rules.removeSourceFiles) return;
+    thread.counters.removedSourceNames += this.#walker.names - this.#walker.directories;
+    thread.flush(unit);
   }
 
   #survey(unit: Unit, position: number): UnitState {

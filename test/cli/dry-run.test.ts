@@ -117,6 +117,8 @@ describe("on small trees", () => {
     ["--ignore-time"],
     ["--ignore-mode", "--ignore-owner", "--ignore-xattrs"],
     ["--no-xattrs"],
+    ["--remove-source-files"],
+    ["--remove-source-files", "--exclude", "*.too"],
     ["--min-size", "20"],
     ["--max-size", "30"],
     ["--exclude", "docs/", "--exclude", "*too"],
