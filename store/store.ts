@@ -164,9 +164,12 @@ export class Store {
     this.#journal.empty(full);
   }
 
+  /** On a full disk the records are lost, as in `flushRecords`. */
   #commit(records: Buffer): void {
-    this.#openIndex.commit(records);
-    Atomics.store(this.#control, HAS_ROWS, 1);
+    unlessFull(() => {
+      this.#openIndex.commit(records);
+      Atomics.store(this.#control, HAS_ROWS, 1);
+    });
   }
 
   get #openIndex(): Index {
@@ -179,12 +182,10 @@ export class Store {
    * that each row was looked at; who lives to `compactIndex` still may. @throws Error where the disk fails
    */
   expectChanges(): void {
-    try {
+    // At worst rows of what is gone stay until others join them.
+    unlessFull(() => {
       this.#weighedRows = this.#openIndex.forgetWeighed();
-    } catch (error) {
-      // What frees a full disk must go on; at worst rows of what is gone stay until others join them.
-      if (!isFull(error)) throw error;
-    }
+    });
   }
 
   /**
@@ -309,10 +310,15 @@ export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   return fd;
 }
 
-/** LMDB tells errors by their numbers. */
-function isFull(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return code === errno.ENOSPC || code === errno.EDQUOT;
+/** Writes to the index that are not worth a failure where there is no room: what frees a full disk must go on. */
+function unlessFull(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    // LMDB tells errors by their numbers.
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== errno.ENOSPC && code !== errno.EDQUOT) throw error;
+  }
 }
 
 /** Elsewhere each store has a folder of its own. */

@@ -22,6 +22,7 @@ import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
+import { placeForPlans } from "./place-for-plans.ts";
 import { refuseReadOnlySource } from "./read-only-source.ts";
 import { rememberSelection } from "./selection.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
@@ -154,8 +155,11 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const tally = zeroTally(kernel);
   const listener = migrationListener(parts, tally);
   const checkSource = watchFilesystems(kernel, source, options);
-  const { units } = plan;
-  const migration = new Migration({ kernel, roots, store, publisher, units, listener, checkSource });
+  const plans = placeForPlans(kernel, target, store);
+  const migration = new Migration({
+    ...{ kernel, roots, store, publisher, listener, checkSource },
+    ...{ units: plan.units, plansFd: plans.fd },
+  });
   tellLeftovers(parts, migration.sweep());
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
   const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
@@ -174,6 +178,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     },
     close: async () => {
       await pool.close();
+      plans.remove();
       await store.close();
     },
   };

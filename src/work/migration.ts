@@ -51,6 +51,7 @@ export class Migration {
   readonly #units: readonly Unit[];
   /** Throws where what was walked may have been less than the source. */
   readonly #checkSource: () => void;
+  readonly #plansFd: number;
   readonly #progress = new Map<number, Progress>();
   readonly #complete: number[] = [];
   readonly #stat: Stat;
@@ -71,6 +72,8 @@ export class Migration {
     listener: MigrationListener;
     units: readonly Unit[];
     checkSource: () => void;
+    /** A directory for what updates plan. */
+    plansFd: number;
   }) {
     this.#kernel = parts.kernel;
     this.#roots = parts.roots;
@@ -79,6 +82,7 @@ export class Migration {
     this.#listener = parts.listener;
     this.#units = parts.units;
     this.#checkSource = parts.checkSource;
+    this.#plansFd = parts.plansFd;
     this.#stat = new Stat(parts.kernel.sys);
   }
 
@@ -179,7 +183,7 @@ export class Migration {
   ): Task {
     const { mode, sourceFd, targetFd, staged } = opened;
     const isUpdate = mode === "update" || mode === "loose";
-    const actionsFd = isUpdate ? openActions(this.#kernel, this.#store.directories.logFd, unit) : -1;
+    const actionsFd = isUpdate ? openActions(this.#kernel, this.#plansFd, unit) : -1;
     const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
     this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
     const isPlain = false;
