@@ -140,7 +140,7 @@ export class Store {
     let good = 0;
     for (const which of [0, 1] as const) {
       const sizeBytes = this.#journal.sizeBytes(which);
-      if (sizeBytes > 0) await this.#sync();
+      if (sizeBytes > 0) await this.sync();
       this.#journal.drain(which, sizeBytes, (records) => {
         const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
         this.#commit(checked);
@@ -157,7 +157,7 @@ export class Store {
     const full = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
     const sizeBytes = this.#journal.sizeBytes(full);
     Atomics.store(this.#control, 0, 1 - full);
-    await this.#sync();
+    await this.sync();
     this.#journal.drain(full, sizeBytes, (records) => {
       this.#commit(records);
     });
@@ -214,14 +214,10 @@ export class Store {
     return { ...figures, bytesAfter };
   }
 
-  /** syncfs of the target. */
-  async #sync(): Promise<void> {
+  /** syncfs of the target. @throws SysError */
+  async sync(): Promise<void> {
     const result = await this.#kernel.sys.syncfsAsync(this.#syncFd);
     if (result < 0) throw new SysError("syncfs", -result);
-  }
-
-  async sync(): Promise<void> {
-    await this.#sync();
   }
 
   async close(): Promise<void> {
