@@ -233,7 +233,9 @@ export class Publisher {
     const { name } = action;
     const result = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
     if (result < 0 || !this.#stat.isDirectory) return undefined;
-    return this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
+    const obstacle = this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
+    if (obstacle !== undefined || this.#rules.delete || this.#isEmpty(dirFd, name)) return obstacle;
+    return "full";
   }
 
   #isEmpty(dirFd: number, name: Buffer): boolean {
