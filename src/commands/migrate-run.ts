@@ -45,6 +45,7 @@ export type Tally = {
 /** Everything a migrate has open. */
 export type MigrateRun = {
   kernel: Kernel;
+  source: Root;
   roots: { sourceFd: number; targetFd: number; sourceDevice: number };
   filter: FilterRules | undefined;
   options: MigrateOptions;
@@ -168,7 +169,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };
   };
   return {
-    ...{ kernel, roots, filter: parts.filter },
+    ...{ kernel, source, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
     met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),
