@@ -19,7 +19,8 @@ import {
 } from "../../store/store.ts";
 import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
-import { aboutExchange, putTimeBack, settleBeside, stockFolder } from "./relink-root.ts";
+import { aboutExchange } from "./prove-target.ts";
+import { putTimeBack, settleBeside, stockFolder } from "./relink-root.ts";
 import { aboutSelection, readSelection, type Selection } from "./selection.ts";
 
 type Directories = {

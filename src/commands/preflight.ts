@@ -122,6 +122,14 @@ export function noHardLinks(target: string, type: string, cause: unknown): Dedup
   );
 }
 
+export function foldsNames(target: string): DedupeError {
+  return new DedupeError(
+    "FOLDED_NAMES",
+    `the target ${target} takes names for the same that differ in upper and lower case or in how Unicode spells them: one file would replace the other`,
+    { hint: "Use a file system that keeps them apart, or a directory that was made without `chattr +F`." },
+  );
+}
+
 export function noPublishing(target: string, type: string): DedupeError {
   return new DedupeError(
     "NO_RENAME_FLAGS",

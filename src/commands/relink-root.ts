@@ -1,8 +1,8 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { RelinkOptions } from "../options.ts";
-import { AT_SYMLINK_NOFOLLOW, LOCK_EX, LOCK_NB, RENAME_EXCHANGE } from "../sys/constants.ts";
-import { check, isSysError } from "../sys/errors.ts";
+import { AT_SYMLINK_NOFOLLOW, LOCK_EX, LOCK_NB } from "../sys/constants.ts";
+import { isSysError } from "../sys/errors.ts";
 import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
@@ -21,6 +21,7 @@ import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
 import { refuseUnmerged } from "./relink-policy.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
+import { aboutExchange } from "./prove-target.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 /** The stock of one name or inode, in all its scratch files, roughly. */
@@ -260,22 +261,6 @@ export function stockFolder(
   // Each thread needs some inodes for it, too.
   const fits = bytes > needed && hasRoom(kernel.sys, root.fd, ROOM);
   return fits ? tmpFd : openRoot(kernel, tmpdir());
-}
-
-/** Without it a name could be lost to who replaces it at the same moment. */
-export function aboutExchange(kernel: Kernel, tmpFd: number, root: Root): Notice[] {
-  const { sys, scratch } = kernel;
-  const [one, two] = [Buffer.from("exchange-probe.1"), Buffer.from("exchange-probe.2")];
-  const remove = (): void => {
-    for (const name of [one, two]) sys.unlinkat(tmpFd, scratch.at(name), 0);
-  };
-  remove();
-  for (const name of [one, two]) check(sys.mknodat(tmpFd, scratch.at(name), 0o100600, 0), "mknodat", name);
-  const result = sys.renameat2(tmpFd, scratch.at(one), tmpFd, scratch.at(two), RENAME_EXCHANGE);
-  remove();
-  if (result === 0) return [];
-  const message = `the filesystem of ${root.path} cannot exchange two names at once: names are looked at and then renamed over, so let no other program replace files there meanwhile`;
-  return [{ level: "warning", code: "NO_EXCHANGE", message }];
 }
 
 type ChosenFrom =

@@ -17,7 +17,7 @@ import type { Affected, Failure, Finding, StoreRules } from "../verify/messages.
 import type { StopReason } from "./context.ts";
 import { leftover } from "./open-target.ts";
 import { openNamed, targetRefusal, type Root } from "./preflight.ts";
-import { aboutExchange } from "./relink-root.ts";
+import { aboutExchange } from "./prove-target.ts";
 import { openIndex, type Strangers } from "./verify-deleted.ts";
 import { tellAffected, tellFailure, type Ending, type VerifyRun } from "./verify-run.ts";
 import { openReadStore, type ReadStore } from "./verify-target.ts";

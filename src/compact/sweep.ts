@@ -35,7 +35,7 @@ export type SweepItem = { folder: "tmp" | "staging" | "log"; name: Buffer; verdi
 
 /** What a run makes and removes again: probes, scratch files, a file that replaces another. */
 const ownNames =
-  /^(?:probe|link-probe\.\d|exchange-probe\.\d|verified|(?:heap|sort|actions)\.\d+|directories|candidates|places|inodes|chosen|members|classes|attention|decisions)$/;
+  /^(?:probe|(?:link|rename|exchange)-probe\.\d|name-probe\..*|verified|(?:heap|sort|actions)\.\d+|directories|candidates|places|inodes|chosen|members|classes|attention|decisions)$/;
 const stagedSnapshot = /^s[0-9a-f]{32}$/;
 const halfWritten = /\.new$/;
 

@@ -5,7 +5,6 @@ import {
   O_CREAT,
   O_EXCL,
   O_RDWR,
-  RENAME_EXCHANGE,
   RENAME_NOREPLACE,
 } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
@@ -20,6 +19,7 @@ import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
+import { changed, exchange, exchangeAgain } from "./exchange.ts";
 import { PublishedDirectories } from "./published-directory.ts";
 import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
@@ -75,11 +75,12 @@ export class Publisher {
       onTarget(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
       if (this.#stat.isDirectory) onTarget(result, "renameat2");
       const { ino } = this.#stat;
-      onTarget(rename(RENAME_EXCHANGE), "renameat2");
+      const both = { stagingFd, staged, dirFd: parentFd, name };
+      exchangeAgain(this.#kernel, both);
       onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
       if (this.#stat.ino !== ino || this.#stat.isDirectory) {
-        onTarget(rename(RENAME_EXCHANGE), "renameat2");
-        throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
+        exchangeAgain(this.#kernel, both);
+        throw changed();
       }
       this.#directories.finish(path);
       removeTree(this.#kernel, stagingFd, staged);
@@ -199,35 +200,44 @@ export class Publisher {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
     const staged = Buffer.from(stagedUpdateName(action.serial));
-    const rename = (flags: number): number =>
-      sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(action.name), flags);
-    if (action.oldIno === 0n) {
-      onTarget(rename(RENAME_NOREPLACE), "renameat2");
-      return;
+    const both = { stagingFd, staged, dirFd, name: action.name, ino: action.oldIno };
+    try {
+      if (this.#take(action, both) !== "exchanged") return;
+    } catch (error) {
+      if (error instanceof EntryFailure) removeTree(this.#kernel, stagingFd, staged);
+      throw error;
     }
-    const obstacle = this.#obstacle(dirFd, action);
-    if (obstacle !== undefined) {
-      removeTree(this.#kernel, stagingFd, staged);
-      throw new EntryFailure("EISDIR", obstacleTexts[obstacle]);
-    }
-    let exchanged = rename(RENAME_EXCHANGE);
-    if (exchanged === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, action.name))
-      exchanged = rename(RENAME_EXCHANGE);
-    onTarget(exchanged, "renameat2");
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
     const isExpected = this.#stat.ino === action.oldIno;
     const isLoss = this.#stat.isDirectory && !this.#rules.delete && !this.#isEmpty(stagingFd, staged);
     if (!isExpected || isLoss) {
-      onTarget(rename(RENAME_EXCHANGE), "renameat2");
+      exchangeAgain(this.#kernel, both);
       removeTree(this.#kernel, stagingFd, staged);
-      throw isExpected
-        ? new EntryFailure("EISDIR", obstacleTexts.full)
-        : new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
+      throw isExpected ? new EntryFailure("EISDIR", obstacleTexts.full) : changed();
     }
     const { isDirectory } = this.#stat;
     this.#finishExchanged(dirFd, action);
     const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
+  }
+
+  /** Throws where the name has not been taken, and the staged entry is still what was made. */
+  #take(action: NameAction, both: Parameters<typeof exchange>[1]): "made" | "replaced" | "exchanged" {
+    const { sys, scratch } = this.#kernel;
+    const { stagingFd, staged, dirFd, name, ino } = both;
+    if (ino === 0n) {
+      const made = sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_NOREPLACE);
+      onTarget(made, "renameat2");
+      return "made";
+    }
+    const obstacle = this.#obstacle(dirFd, action);
+    if (obstacle !== undefined) throw new EntryFailure("EISDIR", obstacleTexts[obstacle]);
+    let exchanged = exchange(this.#kernel, both);
+    if (exchanged === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, name))
+      exchanged = exchange(this.#kernel, both);
+    if (exchanged === "replaced") return exchanged;
+    onTarget(exchanged, "renameat2");
+    return "exchanged";
   }
 
   /** xfs touches a directory that is exchanged into another parent. */

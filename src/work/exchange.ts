@@ -1,0 +1,65 @@
+import { AT_SYMLINK_NOFOLLOW, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { EntryFailure, onTarget } from "./errors.ts";
+
+/** Whether a rename with flags was refused because of them (renameat2(2); NFS, ntfs3, jfs and others). */
+export const takesNoFlags = (result: number): boolean =>
+  [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP].includes(-result);
+
+/** Two names: one in staging/, and the one that it is to take. */
+type Exchange = { stagingFd: number; staged: Buffer; dirFd: number; name: Buffer };
+
+/**
+ * Exchanges two names, so that what comes out can be looked at: it should be the inode `ino`. Where the filesystem
+ * cannot, the name is looked at and then renamed over, which leaves nothing in staging/ ("replaced").
+ * @returns 0 or -errno of RENAME_EXCHANGE, or "replaced". @throws EntryFailure, RunFailure
+ */
+export function exchange(kernel: Kernel, at: Exchange & { ino: bigint }): number | "replaced" {
+  const { sys, scratch } = kernel;
+  const { stagingFd, staged, dirFd, name } = at;
+  const result = atOnce(kernel, at);
+  if (!takesNoFlags(result)) return result;
+  const comes = look(kernel, stagingFd, staged);
+  const goes = look(kernel, dirFd, name);
+  if (goes.ino !== at.ino) throw changed();
+  if (comes.isDirectory || goes.isDirectory) return byWayOfAThird(kernel, at);
+  onTarget(sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), 0), "renameat2");
+  return "replaced";
+}
+
+function look({ sys, scratch }: Kernel, dirFd: number, name: Buffer): Stat {
+  const stat = new Stat(sys);
+  onTarget(sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
+  return stat;
+}
+
+/** As `exchange`, whatever the two are; and back. @throws EntryFailure, RunFailure */
+export function exchangeAgain(kernel: Kernel, at: Exchange): void {
+  const result = atOnce(kernel, at);
+  onTarget(takesNoFlags(result) ? byWayOfAThird(kernel, at) : result, "renameat2");
+}
+
+function atOnce({ sys, scratch }: Kernel, { stagingFd, staged, dirFd, name }: Exchange): number {
+  return sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_EXCHANGE);
+}
+
+/**
+ * For directories, which rename(2) does not put in the place of something else. The name is missing for a moment; a
+ * kill just then leaves it to the next run.
+ */
+function byWayOfAThird({ sys, scratch }: Kernel, { stagingFd, staged, dirFd, name }: Exchange): number {
+  const third = Buffer.concat([Buffer.from("x."), staged]);
+  const out = sys.renameat2(dirFd, scratch.at(name), stagingFd, scratch.at(third), RENAME_NOREPLACE);
+  if (out < 0) return out;
+  const put = sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_NOREPLACE);
+  if (put === 0)
+    return sys.renameat2(stagingFd, scratch.at(third), stagingFd, scratch.at(staged), RENAME_NOREPLACE);
+  sys.renameat2(stagingFd, scratch.at(third), dirFd, scratch.at(name), RENAME_NOREPLACE);
+  return put;
+}
+
+export function changed(): EntryFailure {
+  return new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
+}
