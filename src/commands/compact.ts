@@ -65,7 +65,8 @@ function endingOf(isWhole: boolean, { reason }: AbortSignal): CompactEnding {
 
 function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): CompactSummary {
   const { pool, options, watch, compaction } = run;
-  const { names, directories, readBytes, failures } = pool.tally.sum();
+  const { names, directories } = compaction.walked;
+  const { readBytes, failures } = pool.tally.sum();
   const { findings, affectedNames, peakRssAnonBytes } = watch;
   const { objects, holders } = compaction.inStore;
   return summariseCompact(options, ending, {

@@ -58,6 +58,7 @@ export class Compaction {
   #decisions: RecordList | undefined;
   #adoption: Relinking | undefined;
   #inStore = { objects: 0, holders: 0 };
+  #walked: { names: number; directories: number } | undefined;
 
   constructor(parts: CompactionParts) {
     this.#parts = parts;
@@ -73,6 +74,11 @@ export class Compaction {
   /** As counted when everything was looked at. */
   get inStore(): { objects: number; holders: number } {
     return this.#inStore;
+  }
+
+  /** Names in the snapshots, and the directories among them. */
+  get walked(): { names: number; directories: number } {
+    return this.#walked ?? this.#parts.pool.tally.sum();
   }
 
   /** Looks at the store and the names, and changes neither. @returns false: cut short by a stop. @throws RunFailure, SysError */
@@ -214,6 +220,9 @@ export class Compaction {
     choice: Pick<StockChoice, "takes" | "told" | "isFiltered"> & { again: InodeSet },
   ): Promise<void> {
     const { pool, state, trustsDirentIno } = this.#parts;
+    // A walk is about to begin: further ones meet the same names.
+    const { names, directories } = pool.tally.sum();
+    if (names > 0) this.#walked ??= { names, directories };
     const sets = { known: state.known.shared, again: choice.again.shared };
     await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
   }
