@@ -127,7 +127,10 @@ export class Compaction {
 
   async #scan(looksAt: "everything" | "links"): Promise<{ list: RecordList; isWhole: boolean }> {
     const { pool, kernel, stockFd, objectsFd, groupsFd, steps, state } = this.#parts;
-    const [objects, groups] = [this.#fanOut("objects", objectsFd), this.#fanOut("groups", groupsFd)];
+    const [objects, groups] = [
+      this.#fanOut("objects", objectsFd, looksAt),
+      this.#fanOut("groups", groupsFd, looksAt),
+    ];
     state.counts.objects = 0;
     state.counts.holders = 0;
     const prunes = steps.has("prune");
@@ -143,7 +146,7 @@ export class Compaction {
     return { list: new RecordList(kernel, { stockFd, name: "attention", runs }, attentionLayout), isWhole };
   }
 
-  #fanOut(parent: "objects" | "groups", fd: number): string[] {
+  #fanOut(parent: "objects" | "groups", fd: number, looksAt: "everything" | "links"): string[] {
     const { sys, scratch } = this.#parts.kernel;
     if (fd < 0) return [];
     const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
@@ -153,7 +156,7 @@ export class Compaction {
       while (listing.next()) {
         const name = listing.copyName().toString("latin1");
         if (isFanOut.test(name) && (listing.type === DT_DIR || listing.type === DT_UNKNOWN)) found.push(name);
-        else this.#foreign(`.dedupe/${parent}/${name}`);
+        else if (looksAt === "everything") this.#foreign(`.dedupe/${parent}/${name}`);
       }
     }
     sys.close(own);
