@@ -64,12 +64,12 @@ export function policyOf(kernel: Kernel, target: Root): MergePolicy {
 export async function openForCare(
   kernel: Kernel,
   target: Root,
-  options: Pick<CompactOptions, "indexDir">,
+  options: Pick<CompactOptions, "indexDir" | "steps">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
   const selection = readSelection(kernel, target);
   const before = statDescriptor(kernel, target.fd, new Stat(kernel.sys)).mtimeNs;
-  const { indexDir } = options;
+  const { indexDir, steps } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
     ...{ ...policy, indexDir, mayBeFull: true },
   });
@@ -84,7 +84,8 @@ export async function openForCare(
       // A finding says it better.
       notices: notices
         .filter(({ code }) => code !== "LEFTOVER")
-        .concat(kept, aboutIndex(kernel, store, target), aboutSelection(selection, target), exchange),
+        .concat(kept, steps.includes("index") ? aboutIndex(kernel, store, target) : [])
+        .concat(aboutSelection(selection, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {

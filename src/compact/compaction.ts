@@ -67,8 +67,9 @@ export class Compaction {
   get unnamed() {
     return this.#attention?.unnamed ?? { objects: 0, holders: 0, bytes: 0 };
   }
+  /** Objects that are to be read for the index. */
   get unindexed(): number {
-    return this.#attention?.of(UNINDEXED).count ?? 0;
+    return this.#parts.steps.has("index") ? (this.#attention?.of(UNINDEXED).count ?? 0) : 0;
   }
 
   /** As counted when everything was looked at. */

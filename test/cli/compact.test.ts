@@ -453,6 +453,20 @@ describe("index", () => {
     expect(index.bytesAfter).toBeLessThanOrEqual(index.bytesBefore);
   });
 
+  it("is not promised to be made anew where that was not asked for", () => {
+    const target = makeTarget();
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    const notices = (run: ReturnType<typeof compact>) =>
+      run.events.filter(({ type }) => type === "notice").map(({ code }) => code);
+    const plan = (run: ReturnType<typeof compact>) => run.events.find(({ type }) => type === "compact-plan");
+    const without = compactWell(target, "--steps", "sweep,prune");
+    expect(notices(without)).not.toContain("INDEX_REBUILT");
+    expect(plan(without)).toMatchObject({ index: { unknown: 0 } });
+    const whole = compactWell(target);
+    expect(notices(whole)).toContain("INDEX_REBUILT");
+    expect(plan(whole)).toMatchObject({ index: { unknown: objectsOf(target).size } });
+  });
+
   it("drops rows of what an earlier run pruned without a look at the index", () => {
     const target = makeTarget();
     compactWell(target);
