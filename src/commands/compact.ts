@@ -44,7 +44,7 @@ async function care(run: CompactRun, { stop, reporter }: CommandContext): Promis
   try {
     let isWhole = await run.compaction.plan();
     if (isWhole && run.options.dryRun) isWhole = await run.compaction.foresee();
-    if (isWhole) reporter.emit({ type: "compact-plan", ...run.figures("planned") });
+    if (isWhole) reporter.emit({ type: "compact-plan", detached: false, ...run.figures("planned") });
     if (run.options.dryRun) return endingOf(isWhole, stop);
     if (isWhole) isWhole = await run.compaction.carryOut(run.sweep());
     await run.seal();

@@ -524,8 +524,17 @@ describe("--detach", () => {
   it("takes the store away and leaves every name, link and time", () => {
     const target = makeTarget();
     const before = snapshotsOf(target);
-    expect(compactWell(target, "--detach", "--dry-run").summary.detached).toBe(true);
+    const dry = compactWell(target, "--detach", "--dry-run");
+    const plan = { prune: { objects: objectsOf(target).size, holders: 3, freedBytes: 0 } };
+    expect(dry.summary).toMatchObject({ detached: true, ...plan });
+    expect(dry.events).toContainEqual(
+      expect.objectContaining({ type: "compact-plan", detached: true, ...plan }),
+    );
+    const told = dedupe(["compact", "--detach", "--dry-run", target]).out;
+    expect(told).toContain(`plan: detach: ${objectsOf(target).size} objects, 3 holders\n`);
+    expect(told).toMatch(/^ +store +\d+ objects, 3 holders\n +would free +0 B\n/m);
     const run = dedupe(["compact", "--detach", target]);
+    expect(run.out).toMatch(/^ +freed +0 B\n/m);
     expect(run).toMatchObject({ code: 0, out: expect.stringContaining("dedupe relink --full") as string });
     expect(existsSync(join(target, ".dedupe"))).toBe(false);
     const after = snapshotsOf(target);
