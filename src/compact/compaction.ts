@@ -1,14 +1,26 @@
 import { DT_DIR, DT_UNKNOWN } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
 import { zeroRelinkCounters, type CompactStep, type RelinkCounters } from "../report/events.ts";
 import { Listing } from "../tree/listing.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import type { StockChoice } from "../relink/messages.ts";
 import type { RelinkPool } from "../relink/relink-pool.ts";
+import { RecordReader } from "../relink/record-file.ts";
 import { Relinking } from "../relink/relinking.ts";
 import type { RelinkingParts } from "../relink/relinking-parts.ts";
 import { sealMeanwhile } from "../relink/seal-meanwhile.ts";
-import { MOVED, SIBLING, UNINDEXED, UNNAMED, attentionLayout, decisionLayout } from "./attention.ts";
+import {
+  DECISION_WORDS,
+  INO_HIGH,
+  INO_LOW,
+  MOVED,
+  SIBLING,
+  UNINDEXED,
+  UNNAMED,
+  attentionLayout,
+  decisionLayout,
+} from "./attention.ts";
 import type { CompactTold, OwnTask } from "./messages.ts";
 import { RecordList, type Stretch } from "./record-lists.ts";
 import type { CompactState } from "./state.ts";
@@ -56,6 +68,8 @@ export class Compaction {
   /** Taken down anew once other names went. */
   #unnamed: RecordList | undefined;
   #decisions: RecordList | undefined;
+  /** In a dry run: inodes of objects whose name is not theirs any more. */
+  #leaving = new InodeSet();
   #adoption: Relinking | undefined;
   #inStore = { objects: 0, holders: 0 };
   #walked: { names: number; directories: number } | undefined;
@@ -99,6 +113,7 @@ export class Compaction {
   /** In a dry run: what would be read to know it is read. As `plan`. */
   async foresee(): Promise<boolean> {
     this.#parts.begun("adopt");
+    if (this.#decisions !== undefined) this.#leaving = inodesOf(this.#parts.kernel, this.#decisions);
     if (this.#adoption !== undefined && !(await this.#adoption.heal())) return false;
     if (!this.#parts.steps.has("index")) return true;
     return this.#examine(UNINDEXED);
@@ -238,8 +253,9 @@ export class Compaction {
       names: new Float64Array(units.length),
       freedBytes: new Float64Array(units.length),
     };
+    const isLeaving = (inoLow: number, inoHigh: number): boolean => this.#leaving.has(inoLow, inoHigh);
     const more = { openStore: undefined, full: true, counters, perUnit, phase: () => undefined };
-    return new Relinking({ ...this.#parts, ...more });
+    return new Relinking({ ...this.#parts, ...more, isLeaving });
   }
 
   async #move(): Promise<boolean> {
@@ -293,6 +309,16 @@ export class Compaction {
 
 function stretchOf(list: RecordList | undefined, kind: number): Stretch {
   return list?.of(kind) ?? { recordsFd: -1, first: 0, count: 0 };
+}
+
+function inodesOf({ sys }: Kernel, { whole }: RecordList): InodeSet {
+  const records = new RecordReader(sys, whole.recordsFd, DECISION_WORDS);
+  const inodes = new InodeSet();
+  for (let index = 0; index < whole.count; index++) {
+    const decision = records.at(index);
+    inodes.add(decision[INO_LOW] as number, decision[INO_HIGH] as number);
+  }
+  return inodes;
 }
 
 function* inParts(names: readonly string[]): Generator<string[]> {

@@ -81,6 +81,9 @@ describe("compact on a store that is as it should be", () => {
     rmSync(join(target, "daily.1"), { recursive: true });
     chmodSync(join(target, "daily.0/large"), 0o600);
     execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    // Equal to what an object was, which is to be named anew: no merge.
+    execFileSync("cp", ["-p", join(target, "loose"), join(target, "loose too")]);
+    chmodSync(join(target, "loose"), 0o600);
     const before = snapshotsOf(target);
     const dry = compactWell(target, "--dry-run").summary;
     expect(snapshotsOf(target)).toEqual(before);
@@ -205,6 +208,9 @@ describe("adopt", () => {
   it("keeps equals apart in a store of --merge none, and gives each its own name", () => {
     const target = makeTarget("--merge", "none");
     execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    // Equal to what an object was, which is to be named anew: no merge.
+    execFileSync("cp", ["-p", join(target, "loose"), join(target, "loose too")]);
+    chmodSync(join(target, "loose"), 0o600);
     const before = objectsOf(target).size;
     compactWell(target);
     expect(objectsOf(target).size).toBe(before + 1);
