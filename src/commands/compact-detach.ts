@@ -33,7 +33,7 @@ type Detaching = {
 export async function detach(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const detaching = await open(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the target ${options.target}`);
   });
   const { kernel, opened, counts } = detaching;
   let ending: CompactEnding;

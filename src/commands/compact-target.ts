@@ -104,10 +104,11 @@ function aboutIndex(kernel: Kernel, { indexState, directories }: Store, { path }
 
 /** Without any there is nothing to be known: holders have no rows. */
 function hasObjects(kernel: Kernel, objectsFd: number): boolean {
-  return listDirectory(kernel, objectsFd).some(({ name }) => {
+  const path = ".dedupe/objects";
+  return listDirectory(kernel, objectsFd, path).some(({ name }) => {
     const fd = openDirectory(kernel, objectsFd, name);
     try {
-      return listDirectory(kernel, fd).length > 0;
+      return listDirectory(kernel, fd, `${path}/${name.toString()}`).length > 0;
     } finally {
       kernel.sys.close(fd);
     }

@@ -19,7 +19,7 @@ export function compact(options: CompactOptions, context: CommandContext): Promi
 async function compactTarget(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const run = await openCompact(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the target ${options.target}`);
   });
   let summary: CompactSummary;
   try {

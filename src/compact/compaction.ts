@@ -168,7 +168,7 @@ export class Compaction {
     const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
     const listing = new Listing(sys);
     const found: string[] = [];
-    while (check(listing.read(own), "getdents64") > 0) {
+    while (check(listing.read(own), "getdents64", `.dedupe/${parent}`) > 0) {
       while (listing.next()) {
         const name = listing.copyName().toString("latin1");
         if (isFanOut.test(name) && (listing.type === DT_DIR || listing.type === DT_UNKNOWN)) found.push(name);

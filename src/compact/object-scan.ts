@@ -58,12 +58,13 @@ export class ObjectScanner {
   #directory(parent: "objects" | "groups", directory: string, task: OwnTask & { type: "scan" }): void {
     this.#thread.checkStop();
     const { sys, scratch } = this.#thread;
+    const path = Buffer.from(`.dedupe/${parent}/${directory}`);
     this.#thread.attempt(
-      () => Buffer.from(`.dedupe/${parent}/${directory}`),
+      () => path,
       () => {
         const flags = O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW | sys.O_DIRECTORY;
         const parentFd = this.#session.fdOf(parent);
-        const fd = onTarget(sys.openat(parentFd, scratch.text(directory), flags, 0), "openat");
+        const fd = onTarget(sys.openat(parentFd, scratch.text(directory), flags, 0), "openat", path);
         const kind = parent === "objects" ? "object" : "held";
         try {
           this.#entries({ kind, parent, directory, fd }, task);
@@ -76,7 +77,7 @@ export class ObjectScanner {
 
   /** In inode order: on spinning disks that is the order in which inodes lie. */
   #entries(place: Place, task: OwnTask & { type: "scan" }): void {
-    const entries = this.#list(place.fd).sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
+    const entries = this.#list(place).sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
     const found: number[] = [];
     const bases = new Set<string>();
     for (const entry of entries) {
@@ -98,10 +99,11 @@ export class ObjectScanner {
     if (bases.size > 0 && task.looksAt === "everything") this.#takeSiblings(place, entries, bases);
   }
 
-  #list(fd: number): Entry[] {
+  #list({ fd, parent, directory }: Place): Entry[] {
     const listing = this.#listing;
     const entries: Entry[] = [];
-    while (onTarget(listing.read(fd), "getdents64") > 0) {
+    const path = `.dedupe/${parent}/${directory}`;
+    while (onTarget(listing.read(fd), "getdents64", path) > 0) {
       while (listing.next()) {
         const { inoLow, inoHigh, type } = listing;
         entries.push({ name: listing.copyName().toString("latin1"), inoLow, inoHigh, type });

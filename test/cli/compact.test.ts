@@ -516,6 +516,25 @@ describe("what compact refuses or leaves alone", () => {
     expect(existsSync(foreign)).toBe(true);
   });
 
+  it("names the directory of the store that its disk does not give", async () => {
+    const target = makeTarget();
+    const failAt = async (path: string) => {
+      const action = { type: "fail", errno: constants.errno.EIO } as const;
+      const rules = [{ calls: ["getdents64"], path, action }];
+      const { code, stdout } = await faultyCompact(target, { plan: { rules } });
+      expect(code).toBe(1);
+      return stdout;
+    };
+    const [fanOut] = readdirSync(join(target, ".dedupe/objects"));
+    const scanned = await failAt(`.dedupe/objects/${fanOut}`);
+    const why = "getdents64: input/output error (EIO)";
+    expect(scanned).toContain(`the target failed: ${why} (.dedupe/objects/${fanOut})`);
+    expect(await failAt(".dedupe/objects")).toContain(`${why} (.dedupe/objects)`);
+    expect(await failAt(".dedupe/staging")).toContain(
+      `the target ${target} cannot be examined: ${why} (.dedupe/staging)`,
+    );
+  });
+
   it("stops by --time-limit with exit 0, and the next run does the rest", () => {
     const target = makeTarget();
     rmSync(join(target, "daily.1"), { recursive: true });
