@@ -380,11 +380,9 @@ export class StoreSession {
     this.#records.clear();
     this.#heldContentBytes = 0;
     const active = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
-    check(
-      this.#kernel.sys.write(this.#shared.journalFds[active], memory.address, lengthBytes),
-      "write",
-      "journal",
-    );
+    const written = this.#kernel.sys.write(this.#shared.journalFds[active], memory.address, lengthBytes);
+    // A record that is lost costs a read later; what frees a full disk must go on.
+    if (written !== -errno.ENOSPC && written !== -errno.EDQUOT) check(written, "write", "journal");
   }
 
   /** The link limit that EMLINK taught this run, 0 for none yet. */

@@ -140,7 +140,7 @@ export class Store {
     let good = 0;
     for (const which of [0, 1] as const) {
       const sizeBytes = this.#journal.sizeBytes(which);
-      if (sizeBytes > 0) await this.#sync();
+      if (sizeBytes > 0) await this.sync();
       this.#journal.drain(which, sizeBytes, (records) => {
         const checked = recoverRecords(this.#kernel, this.directories.objectsFd, content, records);
         this.#commit(checked);
@@ -157,16 +157,19 @@ export class Store {
     const full = Atomics.load(this.#control, 0) === 0 ? 0 : 1;
     const sizeBytes = this.#journal.sizeBytes(full);
     Atomics.store(this.#control, 0, 1 - full);
-    await this.#sync();
+    await this.sync();
     this.#journal.drain(full, sizeBytes, (records) => {
       this.#commit(records);
     });
     this.#journal.empty(full);
   }
 
+  /** On a full disk the records are lost, as in `flushRecords`. */
   #commit(records: Buffer): void {
-    this.#openIndex.commit(records);
-    Atomics.store(this.#control, HAS_ROWS, 1);
+    unlessFull(() => {
+      this.#openIndex.commit(records);
+      Atomics.store(this.#control, HAS_ROWS, 1);
+    });
   }
 
   get #openIndex(): Index {
@@ -179,12 +182,10 @@ export class Store {
    * that each row was looked at; who lives to `compactIndex` still may. @throws Error where the disk fails
    */
   expectChanges(): void {
-    try {
+    // At worst rows of what is gone stay until others join them.
+    unlessFull(() => {
       this.#weighedRows = this.#openIndex.forgetWeighed();
-    } catch (error) {
-      // What frees a full disk must go on; at worst rows of what is gone stay until others join them.
-      if (!isFull(error)) throw error;
-    }
+    });
   }
 
   /**
@@ -213,14 +214,10 @@ export class Store {
     return { ...figures, bytesAfter };
   }
 
-  /** syncfs of the target. */
-  async #sync(): Promise<void> {
+  /** syncfs of the target. @throws SysError */
+  async sync(): Promise<void> {
     const result = await this.#kernel.sys.syncfsAsync(this.#syncFd);
     if (result < 0) throw new SysError("syncfs", -result);
-  }
-
-  async sync(): Promise<void> {
-    await this.#sync();
   }
 
   async close(): Promise<void> {
@@ -309,10 +306,15 @@ export function takeLock({ sys, scratch }: Kernel, storeFd: number): number {
   return fd;
 }
 
-/** LMDB tells errors by their numbers. */
-function isFull(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return code === errno.ENOSPC || code === errno.EDQUOT;
+/** Writes to the index that are not worth a failure where there is no room: what frees a full disk must go on. */
+function unlessFull(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    // LMDB tells errors by their numbers.
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== errno.ENOSPC && code !== errno.EDQUOT) throw error;
+  }
 }
 
 /** Elsewhere each store has a folder of its own. */

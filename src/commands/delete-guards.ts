@@ -73,7 +73,7 @@ export function refuseLostFilesystem(
   if (!options.delete || options.forceDelete) return;
   const present = filesystemsOf(kernel, roots.source, options);
   const known = readRecord(kernel, roots.logFd).filter(({ path }) => path === "" || !options.oneFileSystem);
-  const lost = known.find((each) => !isAmong(present, each));
+  const [lost] = lostOf(present, known);
   if (lost === undefined) return;
   throw lost.path === ""
     ? new DedupeError(
@@ -110,7 +110,7 @@ export function watchFilesystems(
     // To look there mounts again what an automounter took away.
     for (const { path } of begun) hasPath(kernel, { point: `${root}/${path}/.` });
     const present = filesystemsOf(kernel, source, options);
-    const lost = begun.find((each) => !isAmong(present, each));
+    const [lost] = lostOf(present, begun);
     if (lost === undefined) return;
     throw new RunFailure(
       "SOURCE_LOST_FILESYSTEM",
@@ -130,26 +130,48 @@ export function recordSource(
 ): void {
   const present = filesystemsOf(kernel, roots.source, options);
   const known = readRecord(kernel, roots.logFd);
-  const kept = options.delete ? [] : known.filter((each) => !isAmong(present, each));
+  const kept = unseenOf(present, known, options);
   const record: SourceRecord = { version: VERSION, filesystems: [...present, ...kept] };
   if (sameList(known, record.filesystems)) return;
   writeFileDurably(kernel, roots.logFd, FILE, Buffer.from(`${JSON.stringify(record, null, 2)}\n`));
+}
+
+/** With --one-file-system nothing below was looked at. */
+function unseenOf(
+  present: readonly SourceFilesystem[],
+  known: readonly SourceFilesystem[],
+  { delete: deletes, oneFileSystem }: Deleting,
+): SourceFilesystem[] {
+  if (oneFileSystem) return known.filter(({ path }) => path !== "");
+  return deletes ? [] : lostOf(present, known);
 }
 
 function sameList(a: readonly SourceFilesystem[], b: readonly SourceFilesystem[]): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** Which of the `known` are not present: one filesystem mounted in two places counts twice. */
+function lostOf(
+  present: readonly SourceFilesystem[],
+  known: readonly SourceFilesystem[],
+): SourceFilesystem[] {
+  const unclaimed = [...present];
+  const claim = (isIt: (each: SourceFilesystem) => boolean): boolean => {
+    const at = unclaimed.findIndex(isIt);
+    if (at >= 0) unclaimed.splice(at, 1);
+    return at >= 0;
+  };
+  const moved = known.filter((one) => !claim((each) => each.path === one.path && isSame(each, one)));
+  return moved.filter((one) => !claim((each) => isSame(each, one)));
+}
+
 /**
  * By identity alone where both have one: a drive may be mounted elsewhere below the source. By place and name else,
  * which is good for telling it from the empty directory under its mount point.
  */
-function isAmong(present: readonly SourceFilesystem[], known: SourceFilesystem): boolean {
-  return present.some((each) =>
-    each.identity !== "" && known.identity !== ""
-      ? each.identity === known.identity
-      : each.path === known.path && each.mount === known.mount,
-  );
+function isSame(a: SourceFilesystem, b: SourceFilesystem): boolean {
+  if (a.identity !== "" && b.identity !== "") return a.identity === b.identity;
+  return a.path === b.path && a.mount === b.mount;
 }
 
 /** A damaged record guards nothing; the next good run writes it anew. */

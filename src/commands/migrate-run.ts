@@ -22,6 +22,7 @@ import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
+import { placeForPlans } from "./place-for-plans.ts";
 import { refuseReadOnlySource } from "./read-only-source.ts";
 import { rememberSelection } from "./selection.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
@@ -44,6 +45,7 @@ export type Tally = {
 /** Everything a migrate has open. */
 export type MigrateRun = {
   kernel: Kernel;
+  source: Root;
   roots: { sourceFd: number; targetFd: number; sourceDevice: number };
   filter: FilterRules | undefined;
   options: MigrateOptions;
@@ -154,8 +156,11 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const tally = zeroTally(kernel);
   const listener = migrationListener(parts, tally);
   const checkSource = watchFilesystems(kernel, source, options);
-  const { units } = plan;
-  const migration = new Migration({ kernel, roots, store, publisher, units, listener, checkSource });
+  const plans = placeForPlans(kernel, target, store);
+  const migration = new Migration({
+    ...{ kernel, roots, store, publisher, listener, checkSource },
+    ...{ units: plan.units, plansFd: plans.fd },
+  });
   tellLeftovers(parts, migration.sweep());
   const setup = { sysModule: parts.sysModule, store: store.shared, traits, rules: workRules(parts) };
   const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
@@ -164,7 +169,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };
   };
   return {
-    ...{ kernel, roots, filter: parts.filter },
+    ...{ kernel, source, roots, filter: parts.filter },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
     met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),
@@ -174,6 +179,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     },
     close: async () => {
       await pool.close();
+      plans.remove();
       await store.close();
     },
   };

@@ -6,6 +6,7 @@ import { finishInterruptedRemoval, removeSource } from "./migrate-remove.ts";
 import { countSnapshots, openRun, type MigrateRun } from "./migrate-run.ts";
 import { summarise, type Ending } from "./migrate-summary.ts";
 import { preflightRefusal } from "./preflight.ts";
+import { tellRotation } from "./rotation.ts";
 
 /**
  * `dedupe migrate`: the contents of the source appear in the target, linked as they were, merged where identical.
@@ -31,7 +32,8 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
 }
 
 /** Makes containers ready, builds and publishes every unit, then the containers' metadata, then makes it all durable. */
-async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Promise<Ending> {
+async function copyAll(run: MigrateRun, context: CommandContext): Promise<Ending> {
+  const { reporter, stop } = context;
   reporter.emit({ type: "plan", snapshots: countSnapshots(run.plan) });
   const stopProgress = run.reportProgress();
   const onStop = (): void => {
@@ -43,7 +45,10 @@ async function copyAll(run: MigrateRun, { reporter, stop }: CommandContext): Pro
     run.migration.prepareContainers(run.plan.containers);
     await run.migration.run(run.pool);
     if (!stop.aborted) run.migration.finishContainers(run.plan.containers);
-    if (!stop.aborted) run.recordSource();
+    if (!stop.aborted) {
+      run.recordSource();
+      tellRotation(run, context);
+    }
     await run.store.sync();
     return stop.aborted
       ? { type: "stopped", signal: (stop.reason as StopReason).signal }

@@ -1,14 +1,25 @@
 import { AT_SYMLINK_NOFOLLOW, DT_DIR, DT_REG, DT_UNKNOWN, O_CLOEXEC } from "../sys/constants.ts";
 import { check, isSysError, errno } from "../sys/errors.ts";
-import { openQuietly, type Kernel } from "../sys/files.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
+import type { Memory } from "../sys/sys.ts";
+import { identifyFilesystem, isLasting } from "./identity.ts";
 import { Listing } from "./listing.ts";
 
 /**
  * A unit of publication. snapshot and directory: a whole subtree. loose: the names of a container that are not
  * units of their own, and its metadata.
  */
-export type Unit = { type: "snapshot" | "directory" | "loose"; path: Buffer; mtimeNs: bigint };
+export type Unit = {
+  type: "snapshot" | "directory" | "loose";
+  path: Buffer;
+  mtimeNs: bigint;
+  /** Which directory it was, as `inodeText` has it. "": its filesystem does not say so for good, or it cannot be opened. */
+  inode: string;
+};
+
+export const inodeText = ({ device, ino }: { device: number; ino: bigint }): string =>
+  `${String(device)}:${String(ino)}`;
 
 /** Containers are the directories on the way to the snapshots; the source's root is always one. */
 export type UnitPlan = { units: Unit[]; containers: Buffer[] };
@@ -23,6 +34,7 @@ export type PlanRules = {
 };
 
 const LOST_AND_FOUND = Buffer.from("lost+found");
+const SELF = Buffer.from(".");
 
 /** Snapshots lie at most this far below the root (Back In Time: backintime/host/user/profile/date). */
 const DEPTH_MOST = 5;
@@ -42,7 +54,7 @@ export function looksLikeSnapshot(name: Buffer): boolean {
   return numbered.test(text) || dated.test(text);
 }
 
-type Child = { name: Buffer; path: Buffer; mtimeNs: bigint; device: number };
+type Child = { name: Buffer; path: Buffer; mtimeNs: bigint; device: number; ino: bigint };
 
 /** Finds the units below a root: snapshots newest first, then other directories, then loose names. @throws SysError for the root itself */
 export function planUnits(kernel: Kernel, rootFd: number, rules: PlanRules): UnitPlan {
@@ -79,24 +91,28 @@ class Planner {
   readonly #kernel: Kernel;
   readonly #rules: PlanRules;
   readonly #stat: Stat;
+  /** By st_dev, whether inode numbers can be relied on. */
+  readonly #lasting = new Map<number, boolean>();
+  readonly #memory: Memory;
   #looked = 0;
 
   constructor(kernel: Kernel, rules: PlanRules) {
     this.#kernel = kernel;
     this.#rules = rules;
     this.#stat = new Stat(kernel.sys);
+    this.#memory = kernel.sys.allocate(512);
   }
 
   /** Takes a directory for a container: its snapshots, its other directories, and what is loose in it. */
   container(fd: number, path: Buffer, depth: number): void {
     this.containers.push(path);
-    this.units.push({ type: "loose", path, mtimeNs: 0n });
+    const { device, ino } = statDescriptor(this.#kernel, fd, this.#stat);
+    this.#add("loose", fd, { name: SELF, path, mtimeNs: 0n, device, ino });
     // The root must be readable. Of a container below, the walk of its loose names will say that it is not.
     const children = depth === 0 ? this.#children(fd, path) : orNone(() => this.#children(fd, path));
     const snapshots = this.#snapshotsAmong(fd, children);
     for (const child of children) {
-      if (snapshots.has(child))
-        this.units.push({ type: "snapshot", path: child.path, mtimeNs: child.mtimeNs });
+      if (snapshots.has(child)) this.#add("snapshot", fd, child);
       else this.#other(fd, child, depth + 1);
     }
   }
@@ -106,11 +122,11 @@ class Planner {
     const isBeyond = this.#rules.oneFileSystem === true && child.device !== this.#deviceOf(parentFd, ".");
     const fd = isBeyond ? -1 : this.#open(parentFd, child.name);
     if (fd < 0) {
-      this.units.push({ type: "directory", path: child.path, mtimeNs: child.mtimeNs });
+      this.#add("directory", parentFd, child);
       return;
     }
     if (this.#holdsSnapshots(fd, child.path, depth)) this.container(fd, child.path, depth);
-    else this.units.push({ type: "directory", path: child.path, mtimeNs: child.mtimeNs });
+    else this.#add("directory", parentFd, child);
     this.#kernel.sys.close(fd);
   }
 
@@ -195,11 +211,28 @@ class Planner {
       const childPath = path.length === 0 ? name : Buffer.concat([path, Buffer.from("/"), name]);
       const mtimeNs = isSeen ? this.#stat.mtimeNs : 0n;
       const device = isSeen ? this.#stat.device : -1;
+      const { ino } = this.#stat;
       if (this.#rules.takes(childPath) && !this.#isOfMkfs(fd, path, name)) {
-        children.push({ name, path: childPath, mtimeNs, device });
+        children.push({ name, path: childPath, mtimeNs, device, ino });
       }
     }
     return children.sort((a, b) => a.name.compare(b.name));
+  }
+
+  #add(type: Unit["type"], parentFd: number, { name, path, mtimeNs, device, ino }: Child): void {
+    const isKnown = this.#hasLastingInodes(parentFd, name, device);
+    this.units.push({ type, path, mtimeNs, inode: isKnown ? inodeText({ device, ino }) : "" });
+  }
+
+  #hasLastingInodes(parentFd: number, name: Buffer, device: number): boolean {
+    const known = this.#lasting.get(device);
+    if (known !== undefined) return known;
+    const fd = this.#open(parentFd, name);
+    if (fd < 0) return false;
+    const { identity } = identifyFilesystem(this.#kernel.sys, fd, device, this.#memory);
+    this.#kernel.sys.close(fd);
+    this.#lasting.set(device, isLasting(identity));
+    return isLasting(identity);
   }
 
   /** The lost+found of a mount point, unless it holds something. */

@@ -5,12 +5,13 @@ import { Stat } from "../sys/stat.ts";
 import type { Store } from "../../store/store.ts";
 import { isGone, openBelow, parentAndName } from "../tree/path.ts";
 import type { Unit } from "../tree/snapshots.ts";
-import { entryFailure, onSource, RunFailure } from "./errors.ts";
+import { entryFailure, onSource } from "./errors.ts";
 import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
 import { emptyName, stagedName } from "./staged-name.ts";
 import { sweepStaging } from "./sweep-staging.ts";
+import { WalkedUnits } from "./walked-units.ts";
 
 /** Longest time between seals, and least while a finished unit waits to be published. */
 const SEAL_MOST_MS = 10_000;
@@ -51,7 +52,9 @@ export class Migration {
   readonly #units: readonly Unit[];
   /** Throws where what was walked may have been less than the source. */
   readonly #checkSource: () => void;
+  readonly #plansFd: number;
   readonly #progress = new Map<number, Progress>();
+  readonly walked: WalkedUnits;
   readonly #complete: number[] = [];
   readonly #stat: Stat;
   #pool: Pool | undefined;
@@ -71,6 +74,8 @@ export class Migration {
     listener: MigrationListener;
     units: readonly Unit[];
     checkSource: () => void;
+    /** A directory for what updates plan. */
+    plansFd: number;
   }) {
     this.#kernel = parts.kernel;
     this.#roots = parts.roots;
@@ -79,6 +84,8 @@ export class Migration {
     this.#listener = parts.listener;
     this.#units = parts.units;
     this.#checkSource = parts.checkSource;
+    this.#plansFd = parts.plansFd;
+    this.walked = new WalkedUnits(parts.kernel, parts.roots.sourceFd, parts.units);
     this.#stat = new Stat(parts.kernel.sys);
   }
 
@@ -116,7 +123,7 @@ export class Migration {
     }
     await this.#sealing;
     // A second syncfs would answer 0: the kernel tells of lost writes once (P2).
-    if (this.#sealFailure === undefined && !isBrokenTarget(pool)) await this.#seal();
+    if (this.#sealFailure === undefined && !pool.hasBrokenTarget) await this.#seal();
     pool.throwIfFailed();
     if (this.#sealFailure !== undefined) throw this.#sealFailure as Error;
   }
@@ -179,7 +186,8 @@ export class Migration {
   ): Task {
     const { mode, sourceFd, targetFd, staged } = opened;
     const isUpdate = mode === "update" || mode === "loose";
-    const actionsFd = isUpdate ? openActions(this.#kernel, this.#store.directories.logFd, unit) : -1;
+    this.walked.note(unit, sourceFd);
+    const actionsFd = isUpdate ? openActions(this.#kernel, this.#plansFd, unit) : -1;
     const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
     this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
     const isPlain = false;
@@ -265,7 +273,7 @@ export class Migration {
     try {
       if (progress.mode === "loose" && progress.staged.length > 0)
         this.#publisher.container(progress.staged, path);
-      if (progress.actionsFd >= 0) changes = this.#applyActions(progress);
+      if (progress.actionsFd >= 0) changes = this.#applyActions(unit, progress);
       else this.#publisher.snapshot(progress.staged, path);
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
@@ -282,9 +290,19 @@ export class Migration {
     });
   }
 
-  #applyActions(progress: Progress): number {
+  /** Directories get the metadata of those in the source, which must be the ones that were walked. */
+  #applyActions(unit: number, progress: Progress): number {
+    const { actionsFd } = progress;
+    try {
+      this.walked.refuseRotated(unit);
+      return this.#carryOut(progress);
+    } finally {
+      this.#kernel.sys.close(actionsFd);
+    }
+  }
+
+  #carryOut(progress: Progress): number {
     const published = this.#publisher.actions(progress.actionsFd, progress.mode);
-    this.#kernel.sys.close(progress.actionsFd);
     this.deletedNames += published.deletedNames;
     this.heldDeletes += published.deletesHeld;
     progress.failures += published.failures.length;
@@ -334,14 +352,4 @@ function stateOf(progress: Progress, changes: number): UnitState {
   if (progress.failures > 0) return "incomplete";
   if (progress.mode === "fill" || progress.mode === "refill") return "new";
   return changes > 0 ? "updated" : "unchanged";
-}
-
-/** After a failure of the target as a whole nothing more can be made durable; after one of the source it can. */
-function isBrokenTarget(pool: Pool): boolean {
-  try {
-    pool.throwIfFailed();
-    return false;
-  } catch (error) {
-    return !(error instanceof RunFailure) || error.message.startsWith("the target");
-  }
 }

@@ -223,6 +223,13 @@ export class Pool {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** After a failure of the target as a whole nothing more can be made durable; after one of the source it can. */
+  get hasBrokenTarget(): boolean {
+    const failure = this.#failure;
+    if (failure === undefined) return false;
+    return !(failure instanceof RunFailure) || failure.message.startsWith("the target");
+  }
+
   get hasFailed(): boolean {
     return this.#failure !== undefined;
   }

@@ -81,6 +81,7 @@ export class Publisher {
         onTarget(rename(RENAME_EXCHANGE), "renameat2");
         throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
       }
+      this.#directories.finish(path);
       removeTree(this.#kernel, stagingFd, staged);
     } finally {
       sys.close(parentFd);
@@ -223,9 +224,17 @@ export class Publisher {
         ? new EntryFailure("EISDIR", obstacleTexts.full)
         : new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
     }
-    const isDirectory = this.#stat.isDirectory;
+    const { isDirectory } = this.#stat;
+    this.#finishExchanged(dirFd, action);
     const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
+  }
+
+  /** xfs touches a directory that is exchanged into another parent. */
+  #finishExchanged(dirFd: number, action: NameAction): void {
+    const { sys, scratch } = this.#kernel;
+    onTarget(sys.statx(dirFd, scratch.at(action.name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
+    if (this.#stat.isDirectory) this.#directories.finish(pathOfAction(action));
   }
 
   #obstacle(dirFd: number, action: NameAction): Obstacle | undefined {
@@ -233,7 +242,9 @@ export class Publisher {
     const { name } = action;
     const result = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
     if (result < 0 || !this.#stat.isDirectory) return undefined;
-    return this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
+    const obstacle = this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
+    if (obstacle !== undefined || this.#rules.delete || this.#isEmpty(dirFd, name)) return obstacle;
+    return "full";
   }
 
   #isEmpty(dirFd: number, name: Buffer): boolean {

@@ -1,8 +1,11 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { migrateJson, type JsonRun } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, useFolders } from "../support/folders.ts";
-import { directory, file, linkTo, makeTree } from "../support/tree.ts";
+import { compareTrees } from "../support/oracle.ts";
+import { directory, file, linkTo, makeTree, symlink } from "../support/tree.ts";
 
 const SECOND = 1_000_000_000n;
 
@@ -45,6 +48,25 @@ describe.skipIf(!requireFilesystem("ext4"))("a target that keeps nanoseconds", (
       const run = migrateJson(["--strict", source, mount]);
       expect(run.summary).toMatchObject({ lostTimes: 0, exitCode: 0 });
       expect(coarse(run)).toEqual([]);
+    });
+  });
+});
+
+describe.skipIf(!requireFilesystem("xfs"))("a target whose exchange of two names touches a directory", () => {
+  it("gives directories that take the place of a file or symlink their own times", async () => {
+    makeTree(source, { "daily.0/name": file("x"), "daily.2": symlink("daily.0"), hosts: file("x") });
+    await withFilesystem({ type: "xfs", sizeBytes: 320 * 2 ** 20 }, (mount) => {
+      expect(migrateJson([source, mount]).code).toBe(0);
+      for (const name of ["daily.0/name", "daily.2", "hosts"]) rmSync(join(source, name));
+      const mtimeNs = 1_500_000_000n * SECOND + 1n;
+      makeTree(source, {
+        "daily.0/name": directory({ mtimeNs }),
+        "daily.2": directory({ mtimeNs }),
+        hosts: directory({ mtimeNs }),
+        "hosts/daily.0": directory({ mtimeNs }),
+      });
+      expect(migrateJson([source, mount]).code).toBe(0);
+      expect(compareTrees(source, mount)).toEqual([]);
     });
   });
 });

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { dedupe, migrateJson } from "../support/dedupe.ts";
 import { migrate } from "../support/faulty-run.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
@@ -45,6 +45,21 @@ const failuresOf = (done: ReturnType<typeof migrateJson>) =>
   done.events.flatMap(({ type, path, code }) =>
     type === "failure" ? [`${String(path)} ${String(code)}`] : [],
   );
+
+test.skipIf(!able)("a directory that is not empty does not leave its place without --delete", async () => {
+  makeTree(source, { "host2/daily.0/p": file("precious\n"), "host1/daily.0/a": file("a\n") });
+  expect(migrateJson([source, target]).code).toBe(0);
+  rmSync(join(source, "host2"), { recursive: true });
+  writeFileSync(join(source, "host2"), "a file\n");
+  const rule = {
+    ...{ calls: ["renameat2"], path: "host2" },
+    action: { type: "kill", when: "after" },
+  } as const;
+  await migrate(source, target, { plan: { rules: [rule] } });
+  const done = migrateJson([source, target]);
+  expect({ code: done.code, failures: failuresOf(done) }).toEqual({ code: 3, failures: ["host2 EISDIR"] });
+  expect(readFileSync(join(target, "host2/daily.0/p"), "utf8")).toBe("precious\n");
+});
 
 describe.skipIf(!able)("--delete", () => {
   it.each([[[]], [["--one-file-system"]]])(
@@ -174,6 +189,21 @@ describe.skipIf(!able)("--delete", () => {
     expect(readFileSync(join(target, "host1/p"), "utf8")).toBe("p\n");
     expect(migrateJson(["--delete", source, target]).err).toMatch(/has lost the filesystem at host1 since/);
     expect(readFileSync(join(target, "host1/p"), "utf8")).toBe("p\n");
+  });
+
+  it("notices that one of two places where a filesystem was mounted lost it", async () => {
+    await withMountAt(join(source, "host1"), (mount) => {
+      const second = join(source, "host2");
+      mkdirSync(second);
+      makeTree(source, { "daily.0/a": file("a\n"), "host1/p": file("p\n") });
+      run("mount", "--bind", mount, second);
+      expect(migrateJson(["--delete", source, target]).code).toBe(0);
+      run("umount", second);
+      expect(migrateJson(["--delete", source, target]).err).toMatch(/has lost the filesystem at host2 since/);
+      // A run that did not look there forgets nothing.
+      expect(migrateJson(["-x", "--delete", source, target]).code).toBe(0);
+      expect(migrateJson(["--delete", source, target]).err).toMatch(/has lost the filesystem at host2 since/);
+    });
   });
 
   it("puts back what cannot be removed whole, and no later run stumbles over it", () => {

@@ -5,7 +5,7 @@ import type { Unit } from "../../src/tree/snapshots.ts";
 function ordered(...paths: [string, number][]): string[] {
   const units = paths.map(([path, mtimeNs]): Unit => {
     const type = path.startsWith("-") ? "directory" : "snapshot";
-    return { type, path: Buffer.from(path), mtimeNs: BigInt(mtimeNs) };
+    return { type, path: Buffer.from(path), mtimeNs: BigInt(mtimeNs), inode: "" };
   });
   return orderUnits(units).map(
     ({ unit, hasNeighbour }) => `${unit.path.toString()}${hasNeighbour ? " >" : ""}`,

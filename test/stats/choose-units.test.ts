@@ -7,6 +7,7 @@ const unit = (path: string, type: Unit["type"] = "snapshot"): Unit => ({
   type,
   path: Buffer.from(path),
   mtimeNs: 0n,
+  inode: "",
 });
 
 const units = [
