@@ -76,6 +76,10 @@ function codeOf(
 
 function errorOf(error: Error): { code: string; message: string; hint: string } {
   const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
-  const hint = "Mend the cause and run the same command again: every name leads to the content that it had.";
+  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const cure = isFull
+    ? "Free some space (compact --steps prune needs none), or keep the index elsewhere (--index DIR),"
+    : "Mend the cause";
+  const hint = `${cure} and run the same command again: every name leads to the content that it had.`;
   return { code, message: isSysError(error) ? error.sentence : error.message, hint };
 }
