@@ -6,12 +6,10 @@ import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { checkExistingFormat, indexFolder, type MergePolicy } from "./format.ts";
 import { weighIndex, type IndexFigures } from "./index/compact-index.ts";
-import { Index } from "./index/index.ts";
-import { looksSound } from "./index/soundness.ts";
+import { openIndex } from "./index/open-index.ts";
 import { STORE_NAME, journalNames, names } from "./layout.ts";
-import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
+import { RECORD_BYTES } from "./record.ts";
 import { recoverRecords } from "./recover.ts";
-import { REF_BYTES } from "./ref.ts";
 import { RowKeeper } from "./row-keeper.ts";
 
 const COPIED_BYTES = 1 << 20;
@@ -70,7 +68,7 @@ export class StoreView {
     copyFile(this.#kernel, writer, { from: `${from}/data.mdb`, dirFd, name: "data.mdb" });
     writer.sys.close(dirFd);
     if (this.objectsFd < 0) return;
-    const index = openCopied(writer, directory);
+    const { index } = openIndex(writer, directory);
     const content = new ContentMover(this.#kernel.sys, { read: () => undefined, wrote: () => undefined });
     for (const name of journalNames) {
       for (const records of readJournal(this.#kernel, this.#storeFd, name)) {
@@ -82,7 +80,7 @@ export class StoreView {
 
   /** Of the index that was copied there. */
   async weighIndex(writer: Kernel, directory: string): Promise<IndexFigures> {
-    const index = openCopied(writer, directory);
+    const { index } = openIndex(writer, directory);
     const keeper = new RowKeeper(this.#kernel, this);
     const isKept = keeper.isKept.bind(keeper);
     const figures = weighIndex(this.#kernel, directory, { index, isKept, weighedRows: undefined });
@@ -99,27 +97,7 @@ export class StoreView {
 
 /** Makes an empty index in the directory, unless there is one that can be read. */
 export async function ensureIndex(writer: Kernel, directory: string): Promise<void> {
-  await openCopied(writer, directory).close();
-}
-
-/** As the run will do it: a damaged index is thrown away (P9), here the copy of it. */
-function openCopied(writer: Kernel, directory: string): Index {
-  const dirFd = openDirectory(writer, -100, directory);
-  try {
-    if (!looksSound(writer, dirFd)) throw new Error("the index is damaged");
-    const index = Index.open(directory, "write");
-    index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
-    index.object(Buffer.alloc(REF_BYTES));
-    index.hasSize(0);
-    index.refresh();
-    return index;
-  } catch {
-    const { sys, scratch } = writer;
-    for (const file of ["data.mdb", "lock.mdb"]) sys.unlinkat(dirFd, scratch.text(file), 0);
-    return Index.open(directory, "write");
-  } finally {
-    writer.sys.close(dirFd);
-  }
+  await openIndex(writer, directory).index.close();
 }
 
 function openExisting(kernel: Kernel, targetFd: number): number | undefined {

@@ -4,7 +4,6 @@ import {
   ensureDirectory,
   makeDirectories,
   openDirectory,
-  openRoot,
   statDescriptor,
   type Kernel,
 } from "../src/sys/files.ts";
@@ -19,10 +18,9 @@ import { RowKeeper } from "./row-keeper.ts";
 import { Journal } from "./journal.ts";
 import { STORE_NAME, names } from "./layout.ts";
 import { MetInodes } from "./met-inodes.ts";
-import { IDENTITY_BYTES, RECORD_BYTES } from "./record.ts";
-import { REF_BYTES } from "./ref.ts";
+import { RECORD_BYTES } from "./record.ts";
 import { moveIndex } from "./index/move.ts";
-import { looksSoundAt } from "./index/soundness.ts";
+import { openIndex } from "./index/open-index.ts";
 import { recoverRecords } from "./recover.ts";
 import { BEGAN_EMPTY, HAD_ROWS, HAS_ROWS, sharedMemory, type StoreShared } from "./session.ts";
 
@@ -311,9 +309,7 @@ function unlessFull(write: () => void): void {
   try {
     write();
   } catch (error) {
-    // LMDB tells errors by their numbers.
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code !== errno.ENOSPC && code !== errno.EDQUOT) throw error;
+    if (!isSysError(error, "ENOSPC", "EDQUOT")) throw error;
   }
 }
 
@@ -327,39 +323,4 @@ function indexPathOf(kernel: Kernel, storeFd: number, indexDir: string | undefin
 function ownIndexPath(kernel: Kernel, storeFd: number): string {
   kernel.sys.close(ensureDirectory(kernel, storeFd, names.index));
   return `/proc/self/fd/${String(storeFd)}/${names.index}`;
-}
-
-/** An index that cannot be opened or read is thrown away: it only ever saved reads (P9). */
-function openIndex(kernel: Kernel, path: string): { index: Index; isDiscarded: boolean } {
-  try {
-    return { index: openSoundIndex(kernel, path), isDiscarded: false };
-  } catch (cause) {
-    try {
-      discardIndex(kernel, path);
-      return { index: Index.open(path, "write"), isDiscarded: true };
-    } catch {
-      throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
-        hint: "Name a directory that can be written with --index.",
-        cause,
-      });
-    }
-  }
-}
-
-function openSoundIndex(kernel: Kernel, path: string): Index {
-  if (!looksSoundAt(kernel, path)) throw new Error("the index is damaged");
-  const index = Index.open(path, "write");
-  // Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run.
-  index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
-  index.object(Buffer.alloc(REF_BYTES));
-  index.hasSize(0);
-  index.refresh();
-  return index;
-}
-
-function discardIndex(kernel: Kernel, path: string): void {
-  const { sys, scratch } = kernel;
-  const directory = openRoot(kernel, path);
-  for (const file of ["data.mdb", "lock.mdb"]) sys.unlinkat(directory, scratch.text(file), 0);
-  sys.close(directory);
 }

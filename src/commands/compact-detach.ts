@@ -33,7 +33,7 @@ type Detaching = {
 export async function detach(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const detaching = await open(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the target ${options.target}`);
   });
   const { kernel, opened, counts } = detaching;
   let ending: CompactEnding;
@@ -43,18 +43,21 @@ export async function detach(options: WithTarget<CompactOptions>, context: Comma
   } finally {
     await opened.close();
   }
-  const { objects, holders, freedBytes } = counts;
+  const { objects, holders } = counts;
+  const figures = { ...nothing, prune: counts };
+  if (options.dryRun && ending.type === "finished")
+    context.reporter.emit({ type: "compact-plan", detached: true, ...figures });
   const summary = summariseCompact(options, ending, {
-    ...nothing,
-    ...{ objects, holders, prune: { objects, holders, freedBytes } },
+    ...{ ...figures, ...unlooked, objects, holders },
     ...{ elapsedMs: performance.now() - started, peakRssAnonBytes: rssAnonBytes(kernel) },
   });
   context.reporter.emit(summary);
   return summary.exitCode;
 }
 
+const unlooked = { names: 0, directories: 0, readBytes: 0, findings: {}, affectedNames: 0, failures: 0 };
+
 const nothing = {
-  ...{ names: 0, directories: 0, readBytes: 0, findings: {}, affectedNames: 0, failures: 0 },
   sweep: { leftovers: 0, unfinished: 0 },
   adopt: {
     ...{ inodes: 0, bytes: 0, objects: 0, linkedNames: 0 },

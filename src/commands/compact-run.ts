@@ -284,7 +284,8 @@ function reportProgress({ kernel, context }: Parts, run: Progressing): () => voi
   };
   const timer = setInterval(() => {
     measure();
-    const { names, readBytes } = pool.tally.sum();
+    const { names } = compaction.walked;
+    const { readBytes } = pool.tally.sum();
     const freedBytes = adoptedBy(compaction).freedBytes + state.counts.prunedBytes;
     const counters = { names, readBytes, freedBytes, objects: state.counts.objects };
     const elapsedMs = performance.now() - started;

@@ -1,6 +1,7 @@
 import { exitCodes, signalExitCodes } from "../exit-codes.ts";
 import type { CompactOptions, WithTarget } from "../options.ts";
 import type { CompactFigures, CompactSummary } from "../report/events.ts";
+import { isSysError } from "../sys/errors.ts";
 import type { StopReason } from "./context.ts";
 
 /** `reason`: a StopReason, or undefined where the time limit was reached. */
@@ -75,6 +76,10 @@ function codeOf(
 
 function errorOf(error: Error): { code: string; message: string; hint: string } {
   const code = "code" in error && typeof error.code === "string" ? error.code : "UNEXPECTED";
-  const hint = "Mend the cause and run the same command again: every name leads to the content that it had.";
-  return { code, message: error.message, hint };
+  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const cure = isFull
+    ? "Free some space (compact --steps prune needs none), or keep the index elsewhere (--index DIR),"
+    : "Mend the cause";
+  const hint = `${cure} and run the same command again: every name leads to the content that it had.`;
+  return { code, message: isSysError(error) ? error.sentence : error.message, hint };
 }

@@ -65,12 +65,12 @@ export function policyOf(kernel: Kernel, target: Root): MergePolicy {
 export async function openForCare(
   kernel: Kernel,
   target: Root,
-  options: Pick<CompactOptions, "indexDir">,
+  options: Pick<CompactOptions, "indexDir" | "steps">,
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
   const selection = readSelection(kernel, target);
   const before = statDescriptor(kernel, target.fd, new Stat(kernel.sys)).mtimeNs;
-  const { indexDir } = options;
+  const { indexDir, steps } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
     ...{ ...policy, indexDir, mayBeFull: true },
   });
@@ -85,7 +85,8 @@ export async function openForCare(
       // A finding says it better.
       notices: notices
         .filter(({ code }) => code !== "LEFTOVER")
-        .concat(kept, aboutIndex(kernel, store, target), aboutSelection(selection, target), exchange),
+        .concat(kept, steps.includes("index") ? aboutIndex(kernel, store, target) : [])
+        .concat(aboutSelection(selection, target), exchange),
       close: () => store.close(),
     };
   } catch (error) {
@@ -104,10 +105,11 @@ function aboutIndex(kernel: Kernel, { indexState, directories }: Store, { path }
 
 /** Without any there is nothing to be known: holders have no rows. */
 function hasObjects(kernel: Kernel, objectsFd: number): boolean {
-  return listDirectory(kernel, objectsFd).some(({ name }) => {
+  const path = ".dedupe/objects";
+  return listDirectory(kernel, objectsFd, path).some(({ name }) => {
     const fd = openDirectory(kernel, objectsFd, name);
     try {
-      return listDirectory(kernel, fd).length > 0;
+      return listDirectory(kernel, fd, `${path}/${name.toString()}`).length > 0;
     } finally {
       kernel.sys.close(fd);
     }

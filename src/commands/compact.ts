@@ -19,7 +19,7 @@ export function compact(options: CompactOptions, context: CommandContext): Promi
 async function compactTarget(options: WithTarget<CompactOptions>, context: CommandContext): Promise<number> {
   const started = performance.now();
   const run = await openCompact(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the target ${options.target}`);
   });
   let summary: CompactSummary;
   try {
@@ -44,7 +44,7 @@ async function care(run: CompactRun, { stop, reporter }: CommandContext): Promis
   try {
     let isWhole = await run.compaction.plan();
     if (isWhole && run.options.dryRun) isWhole = await run.compaction.foresee();
-    if (isWhole) reporter.emit({ type: "compact-plan", ...run.figures("planned") });
+    if (isWhole) reporter.emit({ type: "compact-plan", detached: false, ...run.figures("planned") });
     if (run.options.dryRun) return endingOf(isWhole, stop);
     if (isWhole) isWhole = await run.compaction.carryOut(run.sweep());
     await run.seal();
@@ -65,7 +65,8 @@ function endingOf(isWhole: boolean, { reason }: AbortSignal): CompactEnding {
 
 function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): CompactSummary {
   const { pool, options, watch, compaction } = run;
-  const { names, directories, readBytes, failures } = pool.tally.sum();
+  const { names, directories } = compaction.walked;
+  const { readBytes, failures } = pool.tally.sum();
   const { findings, affectedNames, peakRssAnonBytes } = watch;
   const { objects, holders } = compaction.inStore;
   return summariseCompact(options, ending, {

@@ -64,7 +64,7 @@ type DryRun = {
 export async function dryRun(options: MigrateOptions, context: CommandContext): Promise<number> {
   const started = performance.now();
   const run = await open(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, "source and target");
   });
   let summary: Summary;
   try {

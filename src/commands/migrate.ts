@@ -16,7 +16,7 @@ export async function migrate(options: MigrateOptions, context: CommandContext):
   if (options.dryRun) return dryRun(options, context);
   const started = performance.now();
   const run = await openRun(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, "source and target");
   });
   let summary: Summary;
   try {

@@ -80,18 +80,17 @@ export function targetRefusal(error: unknown, target: string): Error {
     EDQUOT: ["is over its quota", "Raise the quota or free some space, then run again."],
   };
   const [what, hint] = refusals[error.code] ?? [
-    `cannot be used: ${error.message}`,
+    `cannot be used: ${error.sentence}`,
     "Check the drive and its file system.",
   ];
   return new DedupeError("TARGET_UNUSABLE", `the target ${target} ${what}`, { hint, cause: error });
 }
 
 /** What failed where no failure is expected, such as fstatfs of a root: still a sentence, and no bug of ours. */
-export function preflightRefusal(error: unknown): unknown {
+export function preflightRefusal(error: unknown, roots: string): unknown {
   if (!isSysError(error)) return error;
-  const about = error.path.length === 0 ? "" : ` (${error.path.toString()})`;
-  return new DedupeError("PREFLIGHT", `source and target cannot be examined: ${error.message}${about}`, {
-    hint: "Check the drives and their file systems, then run the same command again.",
+  return new DedupeError("PREFLIGHT", `${roots} cannot be examined: ${error.sentence}`, {
+    hint: "Check the drive and its file system, then run the same command again.",
     cause: error,
   });
 }

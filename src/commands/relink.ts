@@ -13,12 +13,12 @@ import { summariseRelink, type RelinkEnding } from "./relink-summary.ts";
 export async function relink(options: RelinkOptions, context: CommandContext): Promise<number> {
   if (options.undo) {
     return undoRelink(options, context).catch((error: unknown) => {
-      throw preflightRefusal(error);
+      throw preflightRefusal(error, `the root ${options.root}`);
     });
   }
   const started = performance.now();
   const run = await openRelink(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the root ${options.root}`);
   });
   let summary: RelinkSummary;
   try {

@@ -11,7 +11,7 @@ import { summariseStats } from "./stats-summary.ts";
  */
 export async function stats(options: StatsOptions, context: CommandContext): Promise<number> {
   const run = await openStats(options, context).catch((error: unknown) => {
-    throw preflightRefusal(error);
+    throw preflightRefusal(error, `the target ${options.target}`);
   });
   try {
     const ending = await figuresOf(run);

@@ -6,7 +6,7 @@ import { openBelow, parentAndName } from "../tree/path.ts";
 import { NO_OBJECT, Ref, objectHints, type ObjectHint } from "../../store/store.ts";
 import { ContentReader } from "../verify/content-reader.ts";
 import { Changed, InodeReader } from "../verify/inode-reader.ts";
-import { InodeSet } from "../verify/inode-set.ts";
+import { DeviceInodes, InodeSet } from "../verify/inode-set.ts";
 import type { Finding, StoreRules } from "../verify/messages.ts";
 import { isInSlice, variantText } from "../verify/object-name.ts";
 import { tellFinding, type VerifyRun } from "./verify-run.ts";
@@ -27,7 +27,7 @@ export class Strangers {
   readonly #store: ReadStore;
   readonly #reader: InodeReader;
   readonly #stat: Stat;
-  readonly #met = new InodeSet();
+  readonly #met = new DeviceInodes();
   #held: Finding[] = [];
   /** What was told as new since, for --repair, which may find contents there. */
   readonly paths: Buffer[] = [];
@@ -45,7 +45,7 @@ export class Strangers {
   /** Threads in different snapshots meet the same inode: it is told once. */
   add(finding: Finding): void {
     const { pending } = finding;
-    if (pending !== undefined && !this.#met.add(pending.inoLow, pending.inoHigh)) return;
+    if (pending !== undefined && !this.#met.add(pending)) return;
     this.#held.push(finding);
     if (this.#held.length >= MOST_HELD) this.tell();
   }
@@ -57,7 +57,7 @@ export class Strangers {
     if (held.length === 0) return;
     const hints = this.#hintsOf(held);
     for (const finding of held) {
-      const object = this.#provenObject(finding, hints.get(keyOf(finding)) ?? []);
+      const object = this.#provenObject(finding, hints.get(keyOf(finding.pending)) ?? []);
       if (object === undefined) {
         tellFinding(this.#run, finding, "note");
         if (this.#run.options.repair && this.paths.length < MOST_KEPT) this.paths.push(finding.path);
@@ -69,16 +69,19 @@ export class Strangers {
     }
   }
 
+  /** By inode. The index speaks of the target's filesystem alone. */
   #hintsOf(held: readonly Finding[]): Map<string, ObjectHint[]> {
+    const { device } = this.#rules.root;
     const wanted = new InodeSet();
-    for (const { pending } of held) if (pending !== undefined) wanted.add(pending.inoLow, pending.inoHigh);
+    for (const { pending } of held)
+      if (pending?.device === device) wanted.add(pending.inoLow, pending.inoHigh);
     const hints = new Map<string, ObjectHint[]>();
     const indexFd = openIndex(this.#run.kernel, this.#store);
     if (indexFd < 0) return hints;
     for (const { ref, target } of objectHints(this.#run.kernel, indexFd)) {
       const [inoLow, inoHigh] = [Number(target.ino & 0xffffffffn), Number(target.ino >> 32n)];
       if (!wanted.has(inoLow, inoHigh)) continue;
-      const key = `${String(inoHigh)}:${String(inoLow)}`;
+      const key = keyOf({ device, inoLow, inoHigh });
       // The row lies in a buffer that is filled again.
       const hint = { ref: Buffer.from(ref), target };
       hints.set(key, [...(hints.get(key) ?? []), hint]);
@@ -134,8 +137,8 @@ export class Strangers {
   }
 }
 
-function keyOf({ pending }: Finding): string {
-  return `${String(pending?.inoHigh)}:${String(pending?.inoLow)}`;
+function keyOf(inode: Finding["pending"]): string {
+  return [inode?.device, inode?.inoHigh, inode?.inoLow].join(":");
 }
 
 /** The directory of the index on the target; -1 where there is none. */

@@ -7,7 +7,7 @@ const NAME = "verify-slices.json";
 
 type Slice = { number: number; of: number };
 
-/** What became of a slice: read to its end, but for so many entries, or given up before. */
+/** What became of a slice: read to its end, but for so many entries; until then it counts as given up. */
 export type SliceTurn = { type: "read"; failures: number } | { type: "stopped" };
 
 /** Of one division of the store, by the number of a slice. Times are ISO 8601. */

@@ -54,6 +54,8 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
   const { quick, repair } = run.options;
   const slice = chosenSlice(run, store, run.options.slice);
   const rules = { ...rulesOf(run, target, store), slice };
+  // Of a run that is killed this is all that is left.
+  if (slice !== undefined) recordSlice(run, store, slice, { type: "stopped" });
   tellStore(run, store);
   const checking: StoreCheck = {
     ...{ run, rules, known: new InodeSet(), twice: new Set(), suspects: new Set() },
@@ -71,15 +73,8 @@ async function checkStore(run: VerifyRun, target: Root, store: ReadStore): Promi
     ...(repair ? { repaired: run.repaired, unrepaired: run.unrepaired } : {}),
     ...(run.options.against === undefined ? {} : { source: run.options.against }),
   });
-  if (slice !== undefined) {
-    const isRead = ending.type === "finished";
-    recordSlice(
-      run,
-      store,
-      slice,
-      isRead ? { type: "read", failures: summary.failures } : { type: "stopped" },
-    );
-  }
+  if (slice !== undefined && ending.type === "finished")
+    recordSlice(run, store, slice, { type: "read", failures: summary.failures });
   return summary;
 }
 

@@ -23,7 +23,10 @@ async function verifyTarget(options: WithTarget<VerifyOptions>, context: Command
     context.reporter.emit(summary);
     return summary.exitCode;
   } catch (error) {
-    throw preflightRefusal(error);
+    throw preflightRefusal(
+      error,
+      options.against === undefined ? `the target ${options.target}` : "source and target",
+    );
   }
 }
 

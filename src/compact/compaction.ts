@@ -1,14 +1,26 @@
 import { DT_DIR, DT_UNKNOWN } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
+import type { Kernel } from "../sys/files.ts";
 import { zeroRelinkCounters, type CompactStep, type RelinkCounters } from "../report/events.ts";
 import { Listing } from "../tree/listing.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import type { StockChoice } from "../relink/messages.ts";
 import type { RelinkPool } from "../relink/relink-pool.ts";
+import { RecordReader } from "../relink/record-file.ts";
 import { Relinking } from "../relink/relinking.ts";
 import type { RelinkingParts } from "../relink/relinking-parts.ts";
 import { sealMeanwhile } from "../relink/seal-meanwhile.ts";
-import { MOVED, SIBLING, UNINDEXED, UNNAMED, attentionLayout, decisionLayout } from "./attention.ts";
+import {
+  DECISION_WORDS,
+  INO_HIGH,
+  INO_LOW,
+  MOVED,
+  SIBLING,
+  UNINDEXED,
+  UNNAMED,
+  attentionLayout,
+  decisionLayout,
+} from "./attention.ts";
 import type { CompactTold, OwnTask } from "./messages.ts";
 import { RecordList, type Stretch } from "./record-lists.ts";
 import type { CompactState } from "./state.ts";
@@ -56,8 +68,11 @@ export class Compaction {
   /** Taken down anew once other names went. */
   #unnamed: RecordList | undefined;
   #decisions: RecordList | undefined;
+  /** In a dry run: inodes of objects whose name is not theirs any more. */
+  #leaving = new InodeSet();
   #adoption: Relinking | undefined;
   #inStore = { objects: 0, holders: 0 };
+  #walked: { names: number; directories: number } | undefined;
 
   constructor(parts: CompactionParts) {
     this.#parts = parts;
@@ -66,13 +81,19 @@ export class Compaction {
   get unnamed() {
     return this.#attention?.unnamed ?? { objects: 0, holders: 0, bytes: 0 };
   }
+  /** Objects that are to be read for the index. */
   get unindexed(): number {
-    return this.#attention?.of(UNINDEXED).count ?? 0;
+    return this.#parts.steps.has("index") ? (this.#attention?.of(UNINDEXED).count ?? 0) : 0;
   }
 
   /** As counted when everything was looked at. */
   get inStore(): { objects: number; holders: number } {
     return this.#inStore;
+  }
+
+  /** Names in the snapshots, and the directories among them. */
+  get walked(): { names: number; directories: number } {
+    return this.#walked ?? this.#parts.pool.tally.sum();
   }
 
   /** Looks at the store and the names, and changes neither. @returns false: cut short by a stop. @throws RunFailure, SysError */
@@ -92,6 +113,7 @@ export class Compaction {
   /** In a dry run: what would be read to know it is read. As `plan`. */
   async foresee(): Promise<boolean> {
     this.#parts.begun("adopt");
+    if (this.#decisions !== undefined) this.#leaving = inodesOf(this.#parts.kernel, this.#decisions);
     if (this.#adoption !== undefined && !(await this.#adoption.heal())) return false;
     if (!this.#parts.steps.has("index")) return true;
     return this.#examine(UNINDEXED);
@@ -121,7 +143,10 @@ export class Compaction {
 
   async #scan(looksAt: "everything" | "links"): Promise<{ list: RecordList; isWhole: boolean }> {
     const { pool, kernel, stockFd, objectsFd, groupsFd, steps, state } = this.#parts;
-    const [objects, groups] = [this.#fanOut("objects", objectsFd), this.#fanOut("groups", groupsFd)];
+    const [objects, groups] = [
+      this.#fanOut("objects", objectsFd, looksAt),
+      this.#fanOut("groups", groupsFd, looksAt),
+    ];
     state.counts.objects = 0;
     state.counts.holders = 0;
     const prunes = steps.has("prune");
@@ -137,17 +162,17 @@ export class Compaction {
     return { list: new RecordList(kernel, { stockFd, name: "attention", runs }, attentionLayout), isWhole };
   }
 
-  #fanOut(parent: "objects" | "groups", fd: number): string[] {
+  #fanOut(parent: "objects" | "groups", fd: number, looksAt: "everything" | "links"): string[] {
     const { sys, scratch } = this.#parts.kernel;
     if (fd < 0) return [];
     const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
     const listing = new Listing(sys);
     const found: string[] = [];
-    while (check(listing.read(own), "getdents64") > 0) {
+    while (check(listing.read(own), "getdents64", `.dedupe/${parent}`) > 0) {
       while (listing.next()) {
         const name = listing.copyName().toString("latin1");
         if (isFanOut.test(name) && (listing.type === DT_DIR || listing.type === DT_UNKNOWN)) found.push(name);
-        else this.#foreign(`.dedupe/${parent}/${name}`);
+        else if (looksAt === "everything") this.#foreign(`.dedupe/${parent}/${name}`);
       }
     }
     sys.close(own);
@@ -214,6 +239,9 @@ export class Compaction {
     choice: Pick<StockChoice, "takes" | "told" | "isFiltered"> & { again: InodeSet },
   ): Promise<void> {
     const { pool, state, trustsDirentIno } = this.#parts;
+    // A walk is about to begin: further ones meet the same names.
+    const { names, directories } = pool.tally.sum();
+    if (names > 0) this.#walked ??= { names, directories };
     const sets = { known: state.known.shared, again: choice.again.shared };
     await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
   }
@@ -225,8 +253,9 @@ export class Compaction {
       names: new Float64Array(units.length),
       freedBytes: new Float64Array(units.length),
     };
+    const isLeaving = (inoLow: number, inoHigh: number): boolean => this.#leaving.has(inoLow, inoHigh);
     const more = { openStore: undefined, full: true, counters, perUnit, phase: () => undefined };
-    return new Relinking({ ...this.#parts, ...more });
+    return new Relinking({ ...this.#parts, ...more, isLeaving });
   }
 
   async #move(): Promise<boolean> {
@@ -280,6 +309,16 @@ export class Compaction {
 
 function stretchOf(list: RecordList | undefined, kind: number): Stretch {
   return list?.of(kind) ?? { recordsFd: -1, first: 0, count: 0 };
+}
+
+function inodesOf({ sys }: Kernel, { whole }: RecordList): InodeSet {
+  const records = new RecordReader(sys, whole.recordsFd, DECISION_WORDS);
+  const inodes = new InodeSet();
+  for (let index = 0; index < whole.count; index++) {
+    const decision = records.at(index);
+    inodes.add(decision[INO_LOW] as number, decision[INO_HIGH] as number);
+  }
+  return inodes;
 }
 
 function* inParts(names: readonly string[]): Generator<string[]> {

@@ -7,13 +7,17 @@ import { Listing } from "../tree/listing.ts";
 type Listed = { name: Buffer; type: number; ino: bigint };
 
 /** What is in the directory, in the order of bytes; nothing where there is no such directory (-1). @throws SysError */
-export function listDirectory({ sys, scratch }: Kernel, fd: number): Listed[] {
+export function listDirectory({ sys, scratch }: Kernel, fd: number, path: string): Listed[] {
   if (fd < 0) return [];
-  const own = check(sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0), "openat");
+  const own = check(
+    sys.openat(fd, scratch.text("."), O_RDONLY | sys.O_DIRECTORY | O_CLOEXEC, 0),
+    "openat",
+    path,
+  );
   const listing = new Listing(sys);
   const found: Listed[] = [];
   try {
-    while (check(listing.read(own), "getdents64") > 0)
+    while (check(listing.read(own), "getdents64", path) > 0)
       while (listing.next())
         found.push({ name: listing.copyName(), type: listing.type, ino: inoOf(listing) });
   } finally {
@@ -41,15 +45,15 @@ export class NameCounter {
   }
 
   /** All in the directory and below; -1: there is none. @throws SysError */
-  addDirectory(fd: number): void {
-    for (const { name, type, ino } of listDirectory(this.#kernel, fd)) {
+  addDirectory(fd: number, path: string): void {
+    for (const { name, type, ino } of listDirectory(this.#kernel, fd, path)) {
       if (this.#trustsDirentIno && type !== DT_DIR && type !== DT_UNKNOWN) this.#count(ino);
-      else this.add(fd, name, type);
+      else this.add(fd, { name, type, path });
     }
   }
 
   /** The name, or all below it. @throws SysError */
-  add(dirFd: number, name: Buffer, type: number): void {
+  add(dirFd: number, { name, type, path }: Pick<Listed, "name" | "type"> & { path: string }): void {
     const { sys, scratch } = this.#kernel;
     const stat = new Stat(sys);
     if (type !== DT_DIR) {
@@ -61,7 +65,7 @@ export class NameCounter {
     }
     const fd = openDirectory(this.#kernel, dirFd, name);
     try {
-      this.addDirectory(fd);
+      this.addDirectory(fd, `${path}/${name.toString()}`);
     } finally {
       sys.close(fd);
     }

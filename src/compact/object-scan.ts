@@ -58,12 +58,13 @@ export class ObjectScanner {
   #directory(parent: "objects" | "groups", directory: string, task: OwnTask & { type: "scan" }): void {
     this.#thread.checkStop();
     const { sys, scratch } = this.#thread;
+    const path = Buffer.from(`.dedupe/${parent}/${directory}`);
     this.#thread.attempt(
-      () => Buffer.from(`.dedupe/${parent}/${directory}`),
+      () => path,
       () => {
         const flags = O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW | sys.O_DIRECTORY;
         const parentFd = this.#session.fdOf(parent);
-        const fd = onTarget(sys.openat(parentFd, scratch.text(directory), flags, 0), "openat");
+        const fd = onTarget(sys.openat(parentFd, scratch.text(directory), flags, 0), "openat", path);
         const kind = parent === "objects" ? "object" : "held";
         try {
           this.#entries({ kind, parent, directory, fd }, task);
@@ -76,11 +77,16 @@ export class ObjectScanner {
 
   /** In inode order: on spinning disks that is the order in which inodes lie. */
   #entries(place: Place, task: OwnTask & { type: "scan" }): void {
-    const entries = this.#list(place.fd).sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
+    const entries = this.#list(place).sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
     const found: number[] = [];
     const bases = new Set<string>();
     for (const entry of entries) {
-      if (!this.#isOurs(place, entry)) continue;
+      const wrong = this.#parse(place, entry);
+      if (wrong !== undefined) {
+        // Told when everything is looked at; a scan for links comes after that.
+        if (task.looksAt === "everything") this.#teller.finding({ path: pathIn(place, entry), class: wrong });
+        continue;
+      }
       const { stat, ref } = this.#thread;
       const looked = this.#look(place, entry);
       if (!looked) continue;
@@ -93,10 +99,11 @@ export class ObjectScanner {
     if (bases.size > 0 && task.looksAt === "everything") this.#takeSiblings(place, entries, bases);
   }
 
-  #list(fd: number): Entry[] {
+  #list({ fd, parent, directory }: Place): Entry[] {
     const listing = this.#listing;
     const entries: Entry[] = [];
-    while (onTarget(listing.read(fd), "getdents64") > 0) {
+    const path = `.dedupe/${parent}/${directory}`;
+    while (onTarget(listing.read(fd), "getdents64", path) > 0) {
       while (listing.next()) {
         const { inoLow, inoHigh, type } = listing;
         entries.push({ name: listing.copyName().toString("latin1"), inoLow, inoHigh, type });
@@ -105,25 +112,19 @@ export class ObjectScanner {
     return entries;
   }
 
-  /** Parses the name into `thread.ref`. */
-  #isOurs({ kind, parent, directory }: Place, { name, type }: Entry): boolean {
-    const path = Buffer.from(`.dedupe/${parent}/${directory}/${name}`, "latin1");
-    if (!this.#thread.ref.parse(kind, directory, name)) {
-      this.#teller.finding({ path, class: "foreign" });
-      return false;
-    }
-    if (kind === "held" || type === DT_REG || type === 0) return true;
-    this.#teller.finding({ path, class: "object-type" });
-    return false;
+  /** Parses the name into `thread.ref`. @returns what is wrong with it */
+  #parse({ kind, directory }: Place, { name, type }: Entry): "foreign" | "object-type" | undefined {
+    if (!this.#thread.ref.parse(kind, directory, name)) return "foreign";
+    return kind === "held" || type === DT_REG || type === 0 ? undefined : "object-type";
   }
 
-  #look({ fd, parent, directory }: Place, { name }: Entry): boolean {
+  #look(place: Place, entry: Entry): boolean {
     const { sys, scratch, stat } = this.#thread;
-    const at = scratch.at(Buffer.from(name, "latin1"));
-    const looked = sys.statx(fd, at, AT_SYMLINK_NOFOLLOW, stat.address);
+    const at = scratch.at(Buffer.from(entry.name, "latin1"));
+    const looked = sys.statx(place.fd, at, AT_SYMLINK_NOFOLLOW, stat.address);
     if (looked === -errno.ENOENT) return false;
     return this.#thread.attempt(
-      () => Buffer.from(`.dedupe/${parent}/${directory}/${name}`, "latin1"),
+      () => pathIn(place, entry),
       () => onTarget(looked, "statx"),
     );
   }
@@ -178,3 +179,6 @@ export class ObjectScanner {
 
 /** An object's name without its sibling's number, which has no more than nine digits. */
 const baseOf = (name: string): string => name.replace(/\.[0-9]{1,9}$/, "");
+
+const pathIn = ({ parent, directory }: Place, { name }: Entry): Buffer =>
+  Buffer.from(`.dedupe/${parent}/${directory}/${name}`, "latin1");

@@ -42,12 +42,14 @@ const halfWritten = /\.new$/;
 /** What dead runs left, and what is to become of it; nothing is changed. @throws SysError */
 export function planSweep(parts: SweepParts): SweepItem[] {
   const { kernel, directories, forgetsUnfinished } = parts;
-  const staging = listDirectory(kernel, directories.stagingFd).map(({ name }): SweepItem => {
-    const isUnfinished = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
-    const isWanted = isUnfinished || isStranger(kernel, directories.stagingFd, name);
-    return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
-  });
-  const log = listDirectory(kernel, directories.logFd)
+  const staging = listDirectory(kernel, directories.stagingFd, ".dedupe/staging").map(
+    ({ name }): SweepItem => {
+      const isUnfinished = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
+      const isWanted = isUnfinished || isStranger(kernel, directories.stagingFd, name);
+      return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
+    },
+  );
+  const log = listDirectory(kernel, directories.logFd, ".dedupe/log")
     .filter(({ name, type }) => type !== DT_DIR && halfWritten.test(name.toString("latin1")))
     .map(({ name }): SweepItem => ({ folder: "log", name, verdict: "drop" }));
   return [...new Temporaries(parts, staging).judge(), ...staging, ...log];
@@ -91,7 +93,7 @@ class Temporaries {
 
   judge(): SweepItem[] {
     const { kernel, directories } = this.#parts;
-    const leftovers = listDirectory(kernel, directories.tmpFd).map(({ name, type }) => ({
+    const leftovers = listDirectory(kernel, directories.tmpFd, ".dedupe/tmp").map(({ name, type }) => ({
       name,
       stat: type === DT_DIR ? undefined : this.#statOf(name),
     }));
@@ -128,9 +130,10 @@ class Temporaries {
     const { tmpFd, stagingFd, objectsFd, groupsFd } = directories;
     const magic = filesystemMagic(kernel.sys, tmpFd, kernel.sys.allocate(512));
     const counter = new NameCounter(kernel, inodes, trustsDirentIno(magic));
-    for (const fd of [tmpFd, objectsFd, groupsFd]) counter.addDirectory(fd);
+    for (const [path, fd] of Object.entries({ tmp: tmpFd, objects: objectsFd, groups: groupsFd }))
+      counter.addDirectory(fd, `.dedupe/${path}`);
     for (const { name, verdict } of this.#staging)
-      if (verdict === "drop") counter.add(stagingFd, name, DT_UNKNOWN);
+      if (verdict === "drop") counter.add(stagingFd, { name, type: DT_UNKNOWN, path: ".dedupe/staging" });
     return counter;
   }
 }

@@ -5,7 +5,7 @@ import type { Stat } from "../sys/stat.ts";
 import { NO_OBJECT, SMALL_BYTES, blake3, variantOf, type SourceState } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
-import { fromSource, onSource } from "../work/errors.ts";
+import { EntryFailure, fromSource, onSource } from "../work/errors.ts";
 import {
   CTIME,
   DIGEST,
@@ -63,24 +63,33 @@ export class ContentReader {
       this.#thread.checkStop();
       const record = this.#hashed.next();
       record.set(this.#candidates.at(index));
-      const place = this.#places.at(numberAt(record, NAMES_AT_HIGH));
-      const [directory = 0] = place;
-      const name = this.#thread.heap.read(place, 1);
       let isRead = false;
       try {
-        isRead = this.#thread.attempt(
-          () => joined(this.#thread.directories.pathOf(directory), name),
-          () => {
-            const dirFd = this.#thread.directories.open(directory);
-            this.#read(record, { dirFd, name, recordsRow: task.recordsRows });
-            if (task.recordsRows) this.#recordRow(record);
-          },
-        );
+        isRead = this.#tryToRead(record, task);
       } finally {
         if (!isRead) this.#hashed.drop();
       }
     }
     this.#thread.flush();
+  }
+
+  /** @returns false: it cannot be read, which is recorded, or is not there any more */
+  #tryToRead(record: Uint32Array, { recordsRows }: { recordsRows: boolean }): boolean {
+    const place = this.#places.at(numberAt(record, NAMES_AT_HIGH));
+    const [directory = 0] = place;
+    const name = this.#thread.heap.read(place, 1);
+    let isRead = false;
+    this.#thread.attempt(
+      () => joined(this.#thread.directories.pathOf(directory), name),
+      () => {
+        isRead = isThere(() => {
+          const dirFd = this.#thread.directories.open(directory);
+          this.#read(record, { dirFd, name, recordsRow: recordsRows });
+        });
+        if (isRead && recordsRows) this.#recordRow(record);
+      },
+    );
+    return isRead;
   }
 
   #read(
@@ -199,4 +208,15 @@ function hasCtime(stat: Stat, record: Uint32Array): boolean {
 
 function putDigest(record: Uint32Array, digest: Buffer): void {
   for (let index = 0; index < DIGEST_WORDS; index++) record[DIGEST + index] = digest.readUInt32LE(index * 4);
+}
+
+/** @returns false: the name, or a directory above it, went away since the stock was taken, as snapshots do */
+function isThere(work: () => void): boolean {
+  try {
+    work();
+    return true;
+  } catch (error) {
+    if (error instanceof EntryFailure && ["ENOENT", "ENOTDIR"].includes(error.code)) return false;
+    throw error;
+  }
 }

@@ -27,6 +27,8 @@ export type RelinkingParts = {
   linkLimit: number;
   /** Where objects are looked for; -1 for none. */
   objectsFd: number;
+  /** In a dry run: the inode would have another name in the store by now. */
+  isLeaving?: (inoLow: number, inoHigh: number) => boolean;
   /** Undefined in a dry run, and until there is room. */
   store: Store | undefined;
   /** On a disk without room for a store: to be called once there may be some. */

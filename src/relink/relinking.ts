@@ -210,7 +210,7 @@ export class Relinking {
   }
 
   #objectsOf(ref: Ref): KnownObject[] {
-    const { kernel } = this.#parts;
+    const { kernel, isLeaving } = this.#parts;
     const objectsFd = this.#objectsFd;
     if (objectsFd < 0) return [];
     const found: KnownObject[] = [];
@@ -219,7 +219,8 @@ export class Relinking {
       const { address } = stat;
       if (kernel.sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, address) < 0) return found;
       const { inoHigh, inoLow, nlink } = stat;
-      found.push({ sibling: ref.sibling, inoHigh, inoLow, links: nlink });
+      if (isLeaving?.(inoLow, inoHigh) !== true)
+        found.push({ sibling: ref.sibling, inoHigh, inoLow, links: nlink });
     }
   }
 

@@ -12,33 +12,29 @@ import type { ReasonCounts } from "./reasons.ts";
 import { bySignal, skippedText, table, type Row } from "./report-table.ts";
 
 /** "to be pruned: …" for each step that has something to do. */
-export function compactPlanLine(figures: CompactFigures): string {
-  const parts = stepRows(figures, "plan").map(([label, text]) => `${label}: ${text}`);
+export function compactPlanLine({ detached, ...figures }: CompactFigures & { detached: boolean }): string {
+  const rows: Row[] = detached ? [["detach", storeText(figures.prune)]] : stepRows(figures, "plan");
+  const parts = rows.map(([label, text]) => `${label}: ${text}`);
   return parts.length === 0 ? "plan: nothing to do" : `plan: ${parts.join("; ")}`;
 }
 
 export function compactReport(summary: CompactSummary, reasons: ReasonCounts): string[] {
-  const { names, directories, objects, holders, readBytes, failures, affectedNames, findings } = summary;
+  const { names, directories, readBytes, failures, affectedNames, findings } = summary;
+  const store: Row = ["store", storeText(summary)];
+  const freed: Row = [summary.dryRun ? "would free" : "freed", formatBytes(summary.freedBytes)];
   const all: Row[] = [
     ["names", `${formatCount(names)}, ${formatQuantity(directories, "directory", "directories")} among them`],
-    ["store", `${formatQuantity(objects, "object")}, ${formatQuantity(holders, "holder")}`],
+    store,
     ["read", readBytes === 0 ? "" : formatBytes(readBytes)],
     ...stepRows(summary, summary.dryRun ? "plan" : "report"),
     ["index", indexText(summary)],
-    [summary.dryRun ? "would free" : "freed", formatBytes(summary.freedBytes)],
+    freed,
     ["found", listText(findings)],
     ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what was found`],
     ["skipped", skippedText(failures, reasons)],
   ];
-  const shown = summary.detached ? [] : table(all.filter(([, text]) => text !== ""));
-  return [
-    "",
-    compactHeadline(summary),
-    "",
-    ...shown,
-    ...(shown.length > 0 ? [""] : []),
-    ...whatNext(summary),
-  ];
+  const shown = table((summary.detached ? [store, freed] : all).filter(([, text]) => text !== ""));
+  return ["", compactHeadline(summary), "", ...shown, "", ...whatNext(summary)];
 }
 
 export function compactHeadline(summary: CompactSummary): string {
@@ -59,6 +55,9 @@ export function compactHeadline(summary: CompactSummary): string {
       return `Stopped${timeLimit ? " by the time limit" : bySignal(exitCode)} ${time}.`;
   }
 }
+
+const storeText = ({ objects, holders }: { objects: number; holders: number }): string =>
+  `${formatQuantity(objects, "object")}, ${formatQuantity(holders, "holder")}`;
 
 function stepRows(figures: CompactFigures, tense: "plan" | "report"): Row[] {
   const { sweep, adopt, refile, prune, fold, index } = figures;

@@ -74,8 +74,8 @@ export type Event =
       jobs: number;
       dryRun: boolean;
     }
-  /** What is to be done, before anything is. */
-  | ({ type: "compact-plan" } & CompactFigures)
+  /** What is to be done, before anything is; `detached`: the store is to go. */
+  | ({ type: "compact-plan"; detached: boolean } & CompactFigures)
   | {
       type: "compact-progress";
       step: CompactStep | "look";

@@ -68,6 +68,8 @@ function storeRows(summary: VerifySummary): Row[] {
     quick,
     unnamedObjects,
     affectedNames,
+    findings,
+    failures,
     unrepaired = 0,
   } = summary;
   const part = slice === undefined ? "" : ` (part ${slice.number} of ${slice.of})`;
@@ -75,6 +77,10 @@ function storeRows(summary: VerifySummary): Row[] {
     quick === true
       ? `attributes of ${formatCount(inodes)} checked, contents not read`
       : `${formatCount(inodes)} read again${part}, ${formatBytes(contentBytes)}`;
+  const what = [
+    ...(sum(findings) + unrepaired > 0 ? ["was found"] : []),
+    ...(failures > 0 ? ["could not be read"] : []),
+  ].join(" or ");
   return [
     ["objects", `${formatCount(objects)}: ${how}`],
     [
@@ -83,7 +89,7 @@ function storeRows(summary: VerifySummary): Row[] {
     ],
     ["names", namesText(summary)],
     ["in the store", formatQuantity(summary.knownNames, "name")],
-    ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what was found`],
+    ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what ${what}`],
     ["repaired", repairedText(summary)],
     ["not repaired", unrepaired === 0 ? "" : formatQuantity(unrepaired, "object")],
   ];

@@ -61,6 +61,11 @@ export class SysError extends Error {
     this.code = code;
     this.path = typeof path === "string" ? Buffer.from(path) : path;
   }
+
+  /** The message, and what the call was about. */
+  get sentence(): string {
+    return this.path.length === 0 ? this.message : `${this.message} (${this.path.toString()})`;
+  }
 }
 
 /** Passes a kernel-convention result through; a negative one (-errno) becomes a thrown SysError. */

@@ -165,12 +165,16 @@ class Planner {
     });
   }
 
-  /** Compares up to SAMPLED_FILES multiply linked files of two trees, depth-first, by name and inode. */
+  /**
+   * Compares up to SAMPLED_FILES multiply linked files of two trees, depth-first, by name and inode. What lies in a
+   * directory that holds named snapshots says nothing: hosts have inodes in common, too, once they were merged.
+   */
   #sample(leftFd: number, rightFd: number): boolean {
     const budget = { names: SAMPLED_NAMES, files: SAMPLED_FILES };
     const visit = (left: number, right: number): boolean => {
       const entries = orNone(() => this.#list(left, budget.names));
       budget.names -= entries.length;
+      if (entries.some(({ name, type }) => type === DT_DIR && looksLikeSnapshot(name))) return false;
       for (const { name, type } of entries) {
         if (budget.files <= 0) return false;
         if (type === DT_REG && this.#isSameInode(left, right, name, budget)) return true;

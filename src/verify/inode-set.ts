@@ -80,3 +80,15 @@ export class InodeSet {
     }
   }
 }
+
+/** Inodes of several filesystems: those of a btrfs have the same numbers in each subvolume. */
+export class DeviceInodes {
+  readonly #sets = new Map<number, InodeSet>();
+
+  /** @returns false when it was there already */
+  add({ device, inoLow, inoHigh }: { device: number; inoLow: number; inoHigh: number }): boolean {
+    const set = this.#sets.get(device) ?? new InodeSet();
+    this.#sets.set(device, set);
+    return set.add(inoLow, inoHigh);
+  }
+}

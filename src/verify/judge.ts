@@ -246,14 +246,14 @@ export class Judge {
 
   /**
    * The group has names in two target inodes. That is right where the filesystem's link limit was near: of all inodes
-   * of a group one may have room left. The row's partner is always the one with room.
+   * of a group one may have room left. The row's partner is always the one with room. Where names went since, it is
+   * right as long as compact leaves them apart.
    */
   #judgeSplit(place: Place, name: string, ours: Held, theirs: Held): void {
     const { limits } = this.#rules;
     const target = theirs.opened.facts;
-    const isNear = isNearLimit(target.links, limits);
-    const isPartnerNear = isNearLimit(ours.row[PARTNER_LINKS] as number, limits);
-    if (!isNear && isPartnerNear)
+    const partnerLinks = ours.row[PARTNER_LINKS] as number;
+    if (!isNearLimit(target.links, limits) && isNearLimit(partnerLinks, limits))
       this.#thread.ledger.amend(ours.key, this.#spare, (row) => {
         setPartner(row, target);
       });
@@ -264,10 +264,18 @@ export class Judge {
       });
     } else theirs.row[FLAGS] = (theirs.row[FLAGS] as number) | SPLIT_SAID;
     this.#report(place, name, {
-      class: isNear || isPartnerNear ? "siblings" : "split",
+      class: this.#areLeftApart(target, partnerLinks) ? "siblings" : "split",
       source: "one inode",
       target: `not the inode of its other names (${String(target.links)} links)`,
     });
+  }
+
+  /** By compact: it folds what leaves room in one inode, and never holders, which have a name in the store each. */
+  #areLeftApart({ type, sizeBytes, links }: Facts, partnerLinks: number): boolean {
+    const { hasStore, limits } = this.#rules;
+    if (isNearLimit(links + partnerLinks, limits)) return true;
+    const hasContent = type === S_IFREG && sizeBytes > 0;
+    return hasStore && !hasContent && limits.links > 0 && Math.min(links, partnerLinks) > 1;
   }
 
   /** Several source inodes are one on the target: right for files with content, whatever differs is said elsewhere. */

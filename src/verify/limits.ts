@@ -89,8 +89,9 @@ export function heldTime(timeNs: bigint, { granularityNs, earliestSeconds, lates
 }
 
 /**
- * Whether the inode has so many links that a further one may have been refused, or withheld to leave room for the
- * next `cp -al`: at least half of what the filesystem allows, less what threads may have had under way.
+ * Whether an inode has so many links that a further one may have been refused, or withheld to leave room for the next
+ * `cp -al`: at least half of what the filesystem allows, less what threads may have had under way. Two that have fewer
+ * together are made one by compact.
  */
 export function isNearLimit(links: number, limits: Limits): boolean {
   return limits.links > 0 && links >= limits.links / 2 - 256;

@@ -3,7 +3,7 @@ import { check } from "../sys/errors.ts";
 import type { Stat } from "../sys/stat.ts";
 import { typeName } from "./compare.ts";
 import type { Opened } from "./inode-reader.ts";
-import { InodeSet } from "./inode-set.ts";
+import { DeviceInodes, InodeSet } from "./inode-set.ts";
 import { bytesOf, type Listed } from "./listing.ts";
 import type { KnownInodes, StoreFindingClass, StoreRules } from "./messages.ts";
 import { isHolderName, isInSlice, parseObjectName, variantText, type ObjectName } from "./object-name.ts";
@@ -28,7 +28,7 @@ export class StoreWalker {
   #known = new InodeSet();
   #suspects = new Set<string>();
   /** Inodes that are new since, with several names: each is said once. */
-  readonly #newGroups = new InodeSet();
+  readonly #newGroups = new DeviceInodes();
 
   constructor(thread: Thread, rules: StoreRules) {
     this.#thread = thread;
@@ -276,8 +276,12 @@ export class StoreWalker {
     const hasContent = stat.isRegular && stat.sizeBytes > 0;
     if (!hasContent && stat.nlink === 1) return;
     // One line an inode: its other names are new for the same reason.
-    if (stat.nlink > 1 && !this.#newGroups.add(stat.inoLow, stat.inoHigh)) return;
-    this.#report(full, "new-since", { target: typeName(stat.type) }, entry);
+    if (stat.nlink > 1 && !this.#newGroups.add(stat)) return;
+    const { device, inoLow, inoHigh } = stat;
+    this.#thread.report({
+      ...{ path: bytesOf(full), class: "new-since", target: typeName(stat.type) },
+      pending: { device, inoLow, inoHigh },
+    });
   }
 }
 

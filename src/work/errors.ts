@@ -55,10 +55,10 @@ export function readable<T>(work: () => T): T | undefined {
 }
 
 /** Judges a failed call on the target: throws RunFailure where going on would fail for every entry, EntryFailure otherwise. */
-export function targetFailed(call: string, result: number): never {
+export function targetFailed(call: string, result: number, path?: Buffer | string): never {
   const code = errnoName(-result);
   if (targetBroken.has(-result))
-    throw new RunFailure(code, `the target failed: ${call}: ${errnoSentence(code)} (${code})`);
+    throw new RunFailure(code, `the target failed: ${new SysError(call, -result, path).sentence}`);
   throw new EntryFailure(code, `${errnoSentence(code)} (${call} on the target)`);
 }
 
@@ -70,8 +70,8 @@ export function sourceFailed(call: string, result: number): never {
   throw new EntryFailure(code, errnoSentence(code));
 }
 
-export function onTarget(result: number, call: string): number {
-  if (result < 0) targetFailed(call, result);
+export function onTarget(result: number, call: string, path?: Buffer | string): number {
+  if (result < 0) targetFailed(call, result, path);
   return result;
 }
 
@@ -99,7 +99,7 @@ export function entryFailure(error: unknown, side: "source" | "target"): EntryFa
   if (!(error instanceof SysError)) throw error;
   try {
     if (side === "source") sourceFailed(error.call, -error.errno);
-    targetFailed(error.call, -error.errno);
+    targetFailed(error.call, -error.errno, error.path);
   } catch (judged) {
     if (judged instanceof EntryFailure) return judged;
     throw judged;

@@ -3,6 +3,7 @@ import { O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
 import { openRoot, statDescriptor, type Kernel } from "../../src/sys/files.ts";
 import { Stat } from "../../src/sys/stat.ts";
 import type { Index, IndexRow } from "./index.ts";
+import { LOCK, reserveLock } from "./lock-file.ts";
 
 const FILE = "data.mdb";
 /** Beside the index until it is whole; a killed run leaves it, and the next one begins it anew. */
@@ -65,6 +66,7 @@ export async function rewriteIndex(
   const dirFd = openRoot(kernel, directory);
   try {
     for (const name of [NEW_FILE, NEW_LOCK]) sys.unlinkat(dirFd, scratch.text(name), 0);
+    reserveLock(kernel, dirFd, NEW_LOCK);
     const fresh = parts.openNew(`${directory}/${NEW_FILE}`);
     copyRows(parts, fresh);
     await fresh.close();
@@ -73,7 +75,7 @@ export async function rewriteIndex(
     sys.close(fd);
     await parts.close();
     check(sys.renameat2(dirFd, scratch.text(NEW_FILE), dirFd, scratch.text(FILE), 0), "renameat2", FILE);
-    for (const name of [NEW_LOCK, "lock.mdb"]) sys.unlinkat(dirFd, scratch.text(name), 0);
+    check(sys.renameat2(dirFd, scratch.text(NEW_LOCK), dirFd, scratch.text(LOCK), 0), "renameat2", LOCK);
     check(sys.fsync(dirFd), "fsync", FILE);
     return sizeOf(kernel, directory);
   } finally {

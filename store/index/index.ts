@@ -1,4 +1,5 @@
 import type { RootDatabase } from "lmdb";
+import { SysError } from "../../src/sys/errors.ts";
 import {
   IDENTITY_BYTES,
   RECORD_BYTES,
@@ -119,9 +120,18 @@ export class Index {
     this.#database.resetReadTxn();
   }
 
+  /** In one transaction. @throws SysError */
+  #write(work: () => void): void {
+    try {
+      this.#database.transactionSync(work);
+    } catch (error) {
+      throw kernelError(error);
+    }
+  }
+
   /** Writes the rows of whole records (a multiple of RECORD_BYTES; damaged ones are passed over), in one transaction. */
   commit(records: Buffer): void {
-    this.#database.transactionSync(() => {
+    this.#write(() => {
       this.#database.removeSync(WEIGHED_KEY);
       for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
         this.#putRecord(records.subarray(at, at + RECORD_BYTES));
@@ -158,11 +168,14 @@ export class Index {
   /** Durable when it returns; a full disk may refuse it. @returns what was remembered */
   forgetWeighed(): number | undefined {
     const weighed = this.weighedRows;
-    if (weighed !== undefined) this.#database.transactionSync(() => this.#database.removeSync(WEIGHED_KEY));
+    if (weighed !== undefined)
+      this.#write(() => {
+        this.#database.removeSync(WEIGHED_KEY);
+      });
     return weighed;
   }
   rememberWeighed(count: number): void {
-    this.#database.transactionSync(() => {
+    this.#write(() => {
       this.#putWeighed(count);
     });
   }
@@ -189,7 +202,7 @@ export class Index {
    * a further transaction would copy pages.
    */
   put(rows: readonly { key: Buffer; value: Buffer }[], weighed?: number): void {
-    this.#database.transactionSync(() => {
+    this.#write(() => {
       for (const { key, value } of rows) this.#database.putSync(key, value, { append: true });
       if (weighed !== undefined) this.#putWeighed(weighed);
     });
@@ -205,6 +218,12 @@ export class Index {
   async close(): Promise<void> {
     await this.#database.close();
   }
+}
+
+/** LMDB tells errors by their numbers; its own are negative. */
+function kernelError(error: unknown): unknown {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "number" && code > 0 ? new SysError("write", code, "index") : error;
 }
 
 function meaningOf(key: Buffer, value: Buffer) {

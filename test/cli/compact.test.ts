@@ -81,6 +81,9 @@ describe("compact on a store that is as it should be", () => {
     rmSync(join(target, "daily.1"), { recursive: true });
     chmodSync(join(target, "daily.0/large"), 0o600);
     execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    // Equal to what an object was, which is to be named anew: no merge.
+    execFileSync("cp", ["-p", join(target, "loose"), join(target, "loose too")]);
+    chmodSync(join(target, "loose"), 0o600);
     const before = snapshotsOf(target);
     const dry = compactWell(target, "--dry-run").summary;
     expect(snapshotsOf(target)).toEqual(before);
@@ -205,6 +208,9 @@ describe("adopt", () => {
   it("keeps equals apart in a store of --merge none, and gives each its own name", () => {
     const target = makeTarget("--merge", "none");
     execFileSync("cp", ["-p", join(target, "daily.0/twin"), join(target, "daily.0/third")]);
+    // Equal to what an object was, which is to be named anew: no merge.
+    execFileSync("cp", ["-p", join(target, "loose"), join(target, "loose too")]);
+    chmodSync(join(target, "loose"), 0o600);
     const before = objectsOf(target).size;
     compactWell(target);
     expect(objectsOf(target).size).toBe(before + 1);
@@ -266,10 +272,13 @@ describe("refile", () => {
     writeFileSync(one, "the same\n", { mode: 0o644 });
     execFileSync("cp", ["-p", one, two]);
     chmodSync(two, 0o600);
-    compactWell(target);
+    const { names, directories } = compactWell(target).summary;
     expect(inode(one)).not.toBe(inode(two));
     chmodSync(two, 0o644);
-    expect(compactWell(target).summary).toMatchObject({ refile: { objects: 1 }, adopt: { mergedInodes: 1 } });
+    const { summary } = compactWell(target);
+    expect(summary).toMatchObject({ refile: { objects: 1 }, adopt: { mergedInodes: 1 } });
+    // However often they were walked.
+    expect(summary).toMatchObject({ names, directories });
     expect(inode(one)).toBe(inode(two));
     expect(mismatches(target)).toEqual([]);
   });
@@ -450,6 +459,20 @@ describe("index", () => {
     expect(index.bytesAfter).toBeLessThanOrEqual(index.bytesBefore);
   });
 
+  it("is not promised to be made anew where that was not asked for", () => {
+    const target = makeTarget();
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    const notices = (run: ReturnType<typeof compact>) =>
+      run.events.filter(({ type }) => type === "notice").map(({ code }) => code);
+    const plan = (run: ReturnType<typeof compact>) => run.events.find(({ type }) => type === "compact-plan");
+    const without = compactWell(target, "--steps", "sweep,prune");
+    expect(notices(without)).not.toContain("INDEX_REBUILT");
+    expect(plan(without)).toMatchObject({ index: { unknown: 0 } });
+    const whole = compactWell(target);
+    expect(notices(whole)).toContain("INDEX_REBUILT");
+    expect(plan(whole)).toMatchObject({ index: { unknown: objectsOf(target).size } });
+  });
+
   it("drops rows of what an earlier run pruned without a look at the index", () => {
     const target = makeTarget();
     compactWell(target);
@@ -475,8 +498,11 @@ describe("what compact refuses or leaves alone", () => {
     expect(run.trim()).toBe("5");
   });
 
-  it("leaves foreign names in the store alone and says so", () => {
+  it("leaves foreign names in the store alone and says so, once", () => {
     const target = makeTarget();
+    // So that prune looks at the store again.
+    chmodSync(join(target, "loose"), 0o600);
+    mkdirSync(join(target, ".dedupe/objects/notes"));
     const foreign = join(
       target,
       ".dedupe/objects",
@@ -485,8 +511,28 @@ describe("what compact refuses or leaves alone", () => {
     );
     writeFileSync(foreign, "mine\n");
     const run = compact(target);
-    expect(run).toMatchObject({ code: 4, summary: { findings: { foreign: 1 } } });
+    expect(run).toMatchObject({ code: 4, summary: { refile: { objects: 1 }, findings: { foreign: 2 } } });
+    expect(findings(run)).toHaveLength(2);
     expect(existsSync(foreign)).toBe(true);
+  });
+
+  it("names the directory of the store that its disk does not give", async () => {
+    const target = makeTarget();
+    const failAt = async (path: string) => {
+      const action = { type: "fail", errno: constants.errno.EIO } as const;
+      const rules = [{ calls: ["getdents64"], path, action }];
+      const { code, stdout } = await faultyCompact(target, { plan: { rules } });
+      expect(code).toBe(1);
+      return stdout;
+    };
+    const [fanOut] = readdirSync(join(target, ".dedupe/objects"));
+    const scanned = await failAt(`.dedupe/objects/${fanOut}`);
+    const why = "getdents64: input/output error (EIO)";
+    expect(scanned).toContain(`the target failed: ${why} (.dedupe/objects/${fanOut})`);
+    expect(await failAt(".dedupe/objects")).toContain(`${why} (.dedupe/objects)`);
+    expect(await failAt(".dedupe/staging")).toContain(
+      `the target ${target} cannot be examined: ${why} (.dedupe/staging)`,
+    );
   });
 
   it("stops by --time-limit with exit 0, and the next run does the rest", () => {
@@ -503,8 +549,17 @@ describe("--detach", () => {
   it("takes the store away and leaves every name, link and time", () => {
     const target = makeTarget();
     const before = snapshotsOf(target);
-    expect(compactWell(target, "--detach", "--dry-run").summary.detached).toBe(true);
+    const dry = compactWell(target, "--detach", "--dry-run");
+    const plan = { prune: { objects: objectsOf(target).size, holders: 3, freedBytes: 0 } };
+    expect(dry.summary).toMatchObject({ detached: true, ...plan });
+    expect(dry.events).toContainEqual(
+      expect.objectContaining({ type: "compact-plan", detached: true, ...plan }),
+    );
+    const told = dedupe(["compact", "--detach", "--dry-run", target]).out;
+    expect(told).toContain(`plan: detach: ${objectsOf(target).size} objects, 3 holders\n`);
+    expect(told).toMatch(/^ +store +\d+ objects, 3 holders\n +would free +0 B\n/m);
     const run = dedupe(["compact", "--detach", target]);
+    expect(run.out).toMatch(/^ +freed +0 B\n/m);
     expect(run).toMatchObject({ code: 0, out: expect.stringContaining("dedupe relink --full") as string });
     expect(existsSync(join(target, ".dedupe"))).toBe(false);
     const after = snapshotsOf(target);

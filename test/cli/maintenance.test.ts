@@ -47,6 +47,16 @@ describe("docs/systemd", () => {
     }
   });
 
+  it("looks for dedupe where npm puts it when cron runs rsnapshot", () => {
+    const line = readFileSync(join(folder, "rsnapshot-postexec.conf"), "utf8");
+    const command = /^cmd_postexec\t(.*) dedupe compact .*$/m.exec(line)![1]!;
+    const { stdout } = spawnSync("/bin/sh", ["-c", `${command} printenv PATH`], {
+      encoding: "utf8",
+      env: { PATH: "/usr/bin:/bin" },
+    });
+    expect(stdout.trim().split(":")).toContain("/usr/local/bin");
+  });
+
   it("is told of in docs/maintenance.md", () => {
     const docs = readFileSync(join(repositoryRoot, "docs", "maintenance.md"), "utf8");
     expect(files.filter((name) => !docs.includes(name))).toEqual([]);

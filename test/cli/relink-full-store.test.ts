@@ -1,7 +1,18 @@
 import { execFileSync } from "node:child_process";
-import { linkSync, mkdirSync, readdirSync, statSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { compactWell } from "../support/compact.ts";
+import { dedupe } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { fill } from "../support/fill.ts";
 import { relink, relinkWell } from "../support/relink.ts";
@@ -154,5 +165,41 @@ describe.skipIf(!requireFilesystem("ext4"))("relink of a full disk", () => {
       },
       ["-b", "1024", "-N", String(many + 500)],
     );
+  });
+});
+
+describe.skipIf(!requireFilesystem("ext4"))("the index of a full disk", () => {
+  const many = (root: string): void => {
+    for (const day of [0, 1]) {
+      mkdirSync(join(root, `daily.${day}`), { recursive: true });
+      for (let made = 0; made < 100; made++)
+        writeFileSync(join(root, `daily.${day}/${made}`), `${day} ${made}`);
+    }
+    relinkWell("--full", root);
+    rmSync(join(root, "daily.1"), { recursive: true });
+    compactWell(root, "--steps", "prune");
+  };
+
+  it("stays as it was where there is no room for a smaller one, and what helps is said", async () => {
+    await withFull(many, (root) => {
+      const index = join(root, ".dedupe/index/data.mdb");
+      const before = readFileSync(index);
+      const { code, err } = dedupe(["compact", "-q", "--steps", "index", root]);
+      expect([code, err]).toEqual([1, expect.stringContaining("no space left on device (ENOSPC)")]);
+      expect(err).toMatch(/compact --steps prune.*--index DIR/);
+      expect(readFileSync(index).equals(before)).toBe(true);
+      rmSync(join(root, "../ballast"));
+      expect(compactWell(root, "--steps", "index").summary.index.droppedRows).toBeGreaterThan(0);
+    });
+  });
+
+  it("can be opened once it was written anew", async () => {
+    const prepare = (root: string): void => {
+      many(root);
+      compactWell(root);
+    };
+    await withFull(prepare, (root) => {
+      expect(compactWell(root).summary.index.rows).toBeGreaterThan(0);
+    });
   });
 });

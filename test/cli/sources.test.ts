@@ -12,12 +12,13 @@ import {
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { access } from "../support/acl.ts";
-import { dedupe, migrate, migrateJson } from "../support/dedupe.ts";
+import { dedupe, migrate, migrateJson, type JsonEvent } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { fingerprint, migrateWell, nothingDone, workDone } from "../support/migrate.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requireTool, requirement } from "../support/skip.ts";
+import { stats } from "../support/stats.ts";
 import { directory, file, linkTo, makeTree, symlink } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
@@ -30,8 +31,11 @@ useFolders();
 const snapshotsOf = (...options: string[]) => {
   const { events, code, err } = migrateJson([...options, source, target]);
   expect({ code, err }).toEqual({ code: 0, err: "" });
-  return events.filter(({ type }) => type === "snapshot").map(({ path }) => path);
+  return pathsOf(events);
 };
+
+const pathsOf = (events: readonly JsonEvent[]) =>
+  events.filter(({ type }) => type === "snapshot").map(({ path }) => path);
 
 const twoDays = () =>
   makeTree(source, {
@@ -53,6 +57,23 @@ describe("what a snapshot is", () => {
     for (const path of ["hosts/h1/daily.0", "hosts/h1/daily.1", "hosts/h2/2024-05-31"])
       expect(snapshotsOf()).toContain(path);
     expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("is found by its name where hosts share inodes, which is so once they were merged", () => {
+    makeTree(source, {
+      "h1/daily.0/etc/hosts": file("same"),
+      "h1/daily.1/etc/hosts": linkTo("h1/daily.0/etc/hosts"),
+      "h1/notes": file("the same notes"),
+      "h2/daily.0/etc/hosts": file("same"),
+      "h2/daily.1/etc/hosts": linkTo("h2/daily.0/etc/hosts"),
+      "h2/notes": file("the same notes"),
+    });
+    const units = snapshotsOf().sort();
+    expect(statSync(join(target, "h1/notes")).ino).toBe(statSync(join(target, "h2/notes")).ino);
+    expect(stats(["--if-deleted", "h1/daily.1", target]).summary.ifDeleted).toMatchObject({ snapshots: 1 });
+    const again = join(work, "again");
+    mkdirSync(again);
+    expect(pathsOf(migrateWell(target, again).events).sort()).toEqual(units);
   });
 
   it("is what --snapshots says", () => {

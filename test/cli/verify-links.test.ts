@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { copyFileSync, lstatSync, mkdirSync, readdirSync, renameSync, utimesSync } from "node:fs";
+import { copyFileSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { compactWell } from "../support/compact.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { makeManyNames } from "../support/many-names.ts";
 import { migrateWell } from "../support/migrate.ts";
@@ -37,4 +38,26 @@ describe.skipIf(!able)("a group beyond the target's link limit", () => {
       });
     });
   });
+
+  for (const { kind, snapshots, gone } of [
+    { kind: "file", snapshots: 20, gone: [0, 1, 2, 3, 4, 5, 6, 17, 18, 19] },
+    { kind: "symlink", snapshots: 14, gone: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] },
+  ] as const)
+    it(`stays several inodes of a ${kind} when names go, as compact leaves them`, async () => {
+      await withFilesystem({ type: "xfs", sizeBytes: 2 ** 29 }, async (sourceMount) => {
+        const source = join(sourceMount, "source");
+        makeManyNames(source, { kind, snapshots, namesInEach: 5000 });
+        await withFilesystem({ type: "ext4", sizeBytes: 2 ** 29 }, (mount) => {
+          const target = join(mount, "target");
+          mkdirSync(target);
+          expect(migrateWell(source, target).summary.siblings).toBe(1);
+          for (const number of gone)
+            for (const root of [source, target]) rmSync(join(root, `daily.${number}`), { recursive: true });
+          for (const root of [source, target]) utimesSync(root, 1, 1);
+          expect(compactWell(target).summary.fold.siblings).toBe(0);
+          const run = against(source, target);
+          expect(run).toMatchObject({ code: 0, found: [], summary: { notes: { siblings: 1 } } });
+        });
+      });
+    });
 });

@@ -48,6 +48,16 @@ describe("verify --slice next/N", () => {
     expect(recorded()).toMatchObject({ stopped: { "3": [expect.any(String)] } });
   });
 
+  it("passes a part over that killed runs never read to its end", async () => {
+    const kill = { type: "kill", when: "before" } as const;
+    const rules = [{ calls: ["getdents64"], path: ".dedupe/objects", action: kill }];
+    for (const stopped of [["1"], ["1"], ["1", "2"]]) {
+      const { code } = await faultyVerify(target, { args: ["--slice", "next/4"], plan: { rules } });
+      expect(code).toBe(null);
+      expect(Object.keys((recorded() as { stopped: object }).stopped)).toEqual(stopped);
+    }
+  });
+
   const recorded = (): unknown =>
     JSON.parse(readFileSync(join(target, ".dedupe/log/verify-slices.json"), "utf8"));
 });

@@ -18,6 +18,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { compactWell } from "../support/compact.ts";
 import { dedupe, makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
 import { makeDiverseTree } from "../support/differences.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
@@ -296,3 +297,28 @@ function startLock(path: string, mode: "-x" | "-s"): { held: Promise<void>; rele
   const held = new Promise<void>((resolve) => holder.stdout.once("data", () => resolve()));
   return { held, release: () => holder.stdin.end("\n") };
 }
+
+describe.skipIf(!requireFilesystem("btrfs"))("a btrfs subvolume below the target", () => {
+  it("has no deleted objects, though its inodes have the numbers of some", async () => {
+    await withFilesystem({ type: "btrfs", sizeBytes: 2 ** 28 }, (mount) => {
+      const subvolume = (...args: string[]) => execFileSync("btrfs", ["subvolume", ...args]);
+      const [source, root] = [join(mount, "source"), join(mount, "target")];
+      makeDiverseTree(source);
+      subvolume("create", root);
+      migrateWell(source, root);
+      const [alone, group] = [join(root, "daily.0/alone"), join(root, "daily.0/group")];
+      for (const path of [alone, group]) {
+        writeFileSync(path, `${path} of old`);
+        utimesSync(path, 1e9, 1e9);
+      }
+      linkSync(group, join(root, "daily.1/group"));
+      compactWell(root);
+      subvolume("snapshot", root, join(root, "within"));
+      for (const path of [alone, group, join(root, "daily.1/group")]) rmSync(path);
+      compactWell(root, "--steps", "prune");
+      const { code, found, noted } = verify([root]);
+      expect({ code, found }).toEqual({ code: 0, found: [] });
+      expect(noted).toContain("new-since within/daily.0/alone");
+    });
+  });
+});

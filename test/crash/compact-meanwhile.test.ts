@@ -1,9 +1,10 @@
-import { chmodSync, lstatSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { compactWell, mismatches, objectsOf } from "../support/compact.ts";
 import { migrate } from "../support/dedupe.ts";
-import { compact } from "../support/faulty-run.ts";
+import { compact, relink } from "../support/faulty-run.ts";
 import type { FaultRule } from "../support/faults/plan.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
@@ -44,6 +45,26 @@ describe("compact leaves for the next run what changes", () => {
     expect(namesOfLarge()).not.toEqual(before);
     expect(verify([target]).code).toBe(0);
     expect(mismatches(target)).toEqual([]);
+  });
+});
+
+describe("a name that went before it was read", () => {
+  it.each([
+    ["compact", "a file", "rm"],
+    ["compact", "a directory", "rm -r"],
+    ["relink", "a file", "rm"],
+  ] as const)("is no failure of %s: %s", async (command, what, removing) => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    const folder = join(target, "daily.0", what === "a file" ? "" : "folder");
+    mkdirSync(folder, { recursive: true });
+    const late = join(folder, "late");
+    execFileSync("cp", ["-p", join(target, "daily.0/large"), late]);
+    const gone = what === "a file" ? late : folder;
+    const rules = [meanwhile(["openat"], "late", "before", `${removing} ${gone}`)];
+    const run = await { compact, relink }[command](target, { args: ["-j", "1"], plan: { rules } });
+    expect([run.code, run.failures]).toEqual([0, []]);
+    expect(existsSync(gone)).toBe(false);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { closingReport } from "../../src/report/closing-report.ts";
 import type { Summary } from "../../src/report/events.ts";
-import { sampleSummary } from "./sample.ts";
+import { sampleSummary, sampleVerifySummary } from "./sample.ts";
 
 const report = (summary: Partial<Summary> = {}): string =>
   closingReport(sampleSummary(summary), new Map([["EACCES", 3]])).join("\n");
@@ -112,4 +112,13 @@ test("paths are quoted for the shell and escaped for the terminal", () => {
   const text = report({ source: "my disk/", target: "/mnt/a\x1bb" });
   expect(text).toContain("'my disk/' $'/mnt/a\\x1bb'");
   expect(text).not.toContain("\x1b");
+});
+
+test.each([
+  [{ findings: { content: 1 }, failures: 0 }, "2 names of what was found"],
+  [{ findings: {}, failures: 1 }, "2 names of what could not be read"],
+  [{ findings: { content: 1 }, failures: 1 }, "2 names of what was found or could not be read"],
+])("affected names are those of %j", (found, text) => {
+  const summary = sampleVerifySummary({ mode: "store", outcome: "partial", affectedNames: 2, ...found });
+  expect(closingReport(summary, new Map()).join("\n")).toMatch(new RegExp(`^  affected +${text}$`, "m"));
 });

@@ -1,0 +1,52 @@
+import { openRoot, type Kernel } from "../../src/sys/files.ts";
+import { StoreError } from "../errors.ts";
+import { IDENTITY_BYTES } from "../record.ts";
+import { REF_BYTES } from "../ref.ts";
+import { Index } from "./index.ts";
+import { LOCK, reserveLock } from "./lock-file.ts";
+import { looksSoundAt } from "./soundness.ts";
+
+/** An index that cannot be opened or read is thrown away: it only ever saved reads (P9). */
+export function openIndex(kernel: Kernel, path: string): { index: Index; isDiscarded: boolean } {
+  try {
+    return { index: openSoundIndex(kernel, path), isDiscarded: false };
+  } catch (cause) {
+    try {
+      discardIndex(kernel, path);
+      return { index: openToWrite(kernel, path), isDiscarded: true };
+    } catch {
+      throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
+        hint: "Name a directory that can be written with --index.",
+        cause,
+      });
+    }
+  }
+}
+
+function openSoundIndex(kernel: Kernel, path: string): Index {
+  if (!looksSoundAt(kernel, path)) throw new Error("the index is damaged");
+  const index = openToWrite(kernel, path);
+  // Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run.
+  index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
+  index.object(Buffer.alloc(REF_BYTES));
+  index.hasSize(0);
+  index.refresh();
+  return index;
+}
+
+function openToWrite(kernel: Kernel, path: string): Index {
+  const directory = openRoot(kernel, path);
+  try {
+    reserveLock(kernel, directory, LOCK);
+  } finally {
+    kernel.sys.close(directory);
+  }
+  return Index.open(path, "write");
+}
+
+function discardIndex(kernel: Kernel, path: string): void {
+  const { sys, scratch } = kernel;
+  const directory = openRoot(kernel, path);
+  for (const file of ["data.mdb", LOCK]) sys.unlinkat(directory, scratch.text(file), 0);
+  sys.close(directory);
+}
