@@ -23,7 +23,7 @@ const sentences: Readonly<Record<string, string>> = {
   ENOTDIR: "not a directory",
   EISDIR: "is a directory",
   ELOOP: "a symbolic link stands where a directory was",
-  EXDEV: "on another file system",
+  EXDEV: "on another file system, mount or quota project",
   ENAMETOOLONG: "name too long",
   EOPNOTSUPP: "not supported by the file system",
   EUCLEAN: "the file system is damaged",

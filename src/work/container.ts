@@ -1,10 +1,10 @@
-import { AT_SYMLINK_NOFOLLOW, RENAME_EXCHANGE } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check, isSysError } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { componentsOf, makeBelow, openBelow } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
-import { EntryFailure } from "./errors.ts";
+import { changed, exchangeAgain } from "./exchange.ts";
 
 const STAGED = Buffer.from("container");
 
@@ -32,7 +32,7 @@ function clearWay(kernel: Kernel, { targetFd, stagingFd }: Folders, path: Buffer
   for (const name of componentsOf(path)) {
     check(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
     if (!stat.isDirectory) {
-      exchange(kernel, { stagingFd, parentFd, name, expectedIno: stat.ino });
+      giveWay(kernel, { stagingFd, dirFd: parentFd, name, expectedIno: stat.ino });
       break;
     }
     const next = check(openBelow(kernel, parentFd, name), "openat", name);
@@ -42,22 +42,29 @@ function clearWay(kernel: Kernel, { targetFd, stagingFd }: Folders, path: Buffer
   sys.close(parentFd);
 }
 
-type Exchange = { stagingFd: number; parentFd: number; name: Buffer; expectedIno: bigint };
-
 /** What comes out must be what was seen (P2). */
-function exchange(kernel: Kernel, { stagingFd, parentFd, name, expectedIno }: Exchange): void {
+function giveWay(
+  kernel: Kernel,
+  {
+    stagingFd,
+    dirFd,
+    name,
+    expectedIno,
+  }: { stagingFd: number; dirFd: number; name: Buffer; expectedIno: bigint },
+): void {
   const { sys, scratch } = kernel;
   const stat = new Stat(sys);
-  const swap = (): number =>
-    sys.renameat2(stagingFd, scratch.at(STAGED), parentFd, scratch.at(name), RENAME_EXCHANGE);
+  const both = { stagingFd, staged: STAGED, dirFd, name };
   check(sys.mkdirat(stagingFd, scratch.at(STAGED), 0o700), "mkdirat", name);
-  const swapped = swap();
-  if (swapped < 0) removeTree(kernel, stagingFd, STAGED);
-  check(swapped, "renameat2", name);
+  try {
+    exchangeAgain(kernel, both);
+  } catch (error) {
+    removeTree(kernel, stagingFd, STAGED);
+    throw error;
+  }
   check(sys.statx(stagingFd, scratch.at(STAGED), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
   const isExpected = stat.ino === expectedIno;
-  if (!isExpected) check(swap(), "renameat2", name);
+  if (!isExpected) exchangeAgain(kernel, both);
   removeTree(kernel, stagingFd, STAGED);
-  if (!isExpected)
-    throw new EntryFailure("CHANGED", "someone changed it on the target meanwhile; it was left alone");
+  if (!isExpected) throw changed();
 }

@@ -1,10 +1,10 @@
-import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import { statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Store } from "../../store/store.ts";
-import { isGone, openBelow, parentAndName } from "../tree/path.ts";
+import { isGone, openBelow } from "../tree/path.ts";
 import type { Unit } from "../tree/snapshots.ts";
+import { beyond, isBeyond, isPublished } from "./target-path.ts";
 import { entryFailure, onSource } from "./errors.ts";
 import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
@@ -94,7 +94,9 @@ export class Migration {
    * @returns what stays all the same, by its path on the target
    */
   sweep(): Failure[] {
-    const unpublished = this.#units.filter(({ path }) => !this.isPublished(path));
+    const unpublished = this.#units.filter(
+      ({ path }) => !isPublished(this.#kernel, this.#roots.targetFd, path),
+    );
     const wanted = new Set(unpublished.map(({ path }) => stagedName(path).toString("latin1")));
     return sweepStaging(this.#kernel, this.#store.directories.stagingFd, wanted);
   }
@@ -128,9 +130,14 @@ export class Migration {
     if (this.#sealFailure !== undefined) throw this.#sealFailure as Error;
   }
 
+  #isBeyond(path: Buffer): boolean {
+    return isBeyond(this.#kernel, this.#roots.targetFd, path);
+  }
+
   #begin(unit: number): void {
     const { path, type } = this.#units[unit] as Unit;
     try {
+      if (this.#isBeyond(path)) throw beyond();
       const task = type === "loose" ? this.#looseTask(unit, path) : this.#subtreeTask(unit, path);
       this.#listener.begun(unit);
       this.#pool?.add(task);
@@ -327,6 +334,8 @@ export class Migration {
 
   #eachContainer(containers: readonly Buffer[], work: (path: Buffer) => void): void {
     for (const path of containers) {
+      // Its loose names are a unit, of which it was said.
+      if (this.#isBeyond(path)) continue;
       try {
         work(path);
       } catch (error) {
@@ -334,17 +343,6 @@ export class Migration {
         this.#listener.failures([{ path, code, message }]);
       }
     }
-  }
-
-  /** Whether the target has a directory of this path: the plan's word for "not new". */
-  isPublished(path: Buffer): boolean {
-    const { parent, name } = parentAndName(path);
-    const fd = openBelow(this.#kernel, this.#roots.targetFd, parent);
-    if (fd < 0) return false;
-    const { sys, scratch } = this.#kernel;
-    const result = sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
-    sys.close(fd);
-    return result === 0;
   }
 }
 

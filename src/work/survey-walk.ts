@@ -5,6 +5,7 @@ import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing, type Entry } from "../tree/listing.ts";
 import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
+import { beyond } from "./target-path.ts";
 import { EntryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
@@ -255,7 +256,13 @@ export class SurveyWalker {
     const { sys, scratch } = this.#context.thread;
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const found = sys.openat(frame.targetFd, scratch.at(name), flags, 0);
-    if (found >= 0) return { targetFd: found, mode: "update" };
+    if (found >= 0) {
+      const { thread } = this.#context;
+      statOpen(thread, found, thread.targetStat);
+      if (thread.targetStat.device === thread.rules.targetDevice) return { targetFd: found, mode: "update" };
+      sys.close(found);
+      throw beyond();
+    }
     if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
       onTarget(found, "openat");
     this.#context.changes++;

@@ -1,6 +1,7 @@
 import { errno } from "../sys/errors.ts";
 import { openBelow } from "../tree/path.ts";
 import type { Unit } from "../tree/snapshots.ts";
+import { beyond, isBeyond } from "./target-path.ts";
 import { EntryFailure, entryFailure, onSource, onTarget } from "./errors.ts";
 import type { UnitReport, UnitState } from "./migration.ts";
 import type { SurveyContext } from "./survey-context.ts";
@@ -78,6 +79,7 @@ export class Surveyor {
     const { thread, needs } = this.#context;
     const { sourceFd, targetFd, sourceDevice, emptyFd } = this.#roots;
     const parentDevice = path.length === 0 ? -1 : sourceDevice;
+    if (isBeyond(thread, targetFd, path)) throw beyond();
     const from = onSource(openBelow(thread, sourceFd, path), "openat");
     const published = openBelow(thread, targetFd, path);
     if (published >= 0) {

@@ -6,6 +6,7 @@ import { Listing } from "../tree/listing.ts";
 import { keepingXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
+import { beyond } from "./target-path.ts";
 import { unlockDirectory } from "./doomed.ts";
 import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
@@ -209,6 +210,11 @@ export class TargetDirectory {
     return sys.statx(fd, scratch.empty, AT_EMPTY_PATH, targetStat.address);
   }
 
+  #isOnTarget(fd: number): boolean {
+    onTarget(this.#statTarget(fd), "statx");
+    return this.#thread.targetStat.device === this.#thread.rules.targetDevice;
+  }
+
   #sourceAttributes({ sourceFd, metadata }: Frame): Attributes {
     const { xattrs } = this.#thread;
     const read = fromSource(() => readAttributes(metadata, xattrs, { fd: sourceFd }));
@@ -253,7 +259,11 @@ export class TargetDirectory {
       const mode = frame.fresh?.has(name.toString("latin1")) === true ? "fill" : frame.mode;
       return { targetFd: onTarget(found, "openat"), mode };
     }
-    if (found >= 0) return { targetFd: found, mode: "update" };
+    if (found >= 0) {
+      if (this.#isOnTarget(found)) return { targetFd: found, mode: "update" };
+      sys.close(found);
+      throw beyond();
+    }
     if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
       onTarget(found, "openat");
     this.#placer.lookAt(frame, name);

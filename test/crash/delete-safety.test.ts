@@ -46,6 +46,31 @@ const failuresOf = (done: ReturnType<typeof migrateJson>) =>
     type === "failure" ? [`${String(path)} ${String(code)}`] : [],
   );
 
+test.skipIf(!able)("what is mounted below the target is left alone, and named once", async () => {
+  makeTree(source, {
+    "daily.0/a": file("a\n"),
+    "daily.0/usb/b": file("b\n"),
+    "host1/daily.0/c": file("c\n"),
+    "host1/daily.0/d": file("d\n"),
+  });
+  mkdirSync(join(target, "daily.0"));
+  await withMountAt(join(target, "host1"), async (mount) => {
+    await withMountAt(join(target, "daily.0/usb"), () => {
+      for (const dryRun of [["--dry-run"], []]) {
+        const done = migrateJson([...dryRun, "--delete", source, target]);
+        expect({ code: done.code, failures: failuresOf(done).sort() }).toEqual({
+          code: 3,
+          failures: ["daily.0/usb EXDEV", "host1 EXDEV", "host1/daily.0 EXDEV"],
+        });
+      }
+    });
+    expect(readdirSync(mount)).toEqual(["lost+found", "precious"]);
+  });
+  expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
+  expect(migrateJson(["--delete", source, target]).code).toBe(0);
+  expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+});
+
 test.skipIf(!able)("a directory that is not empty does not leave its place without --delete", async () => {
   makeTree(source, { "host2/daily.0/p": file("precious\n"), "host1/daily.0/a": file("a\n") });
   expect(migrateJson([source, target]).code).toBe(0);
