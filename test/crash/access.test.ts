@@ -19,6 +19,9 @@ import { source, target, useFolders, work } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { directory, file, linkTo, makeTree } from "../support/tree.ts";
 
+/** Renames that show what the target can do, before anything is published. */
+const PROBES = 2;
+
 useFolders();
 
 /**
@@ -36,7 +39,7 @@ async function seenMeanwhile(
     return `echo ${path} $(stat -c '%a %u' '${it}') ${acl} >> '${log}'`;
   });
   const action = { type: "run", when: "before", command: looks.join("; ") } as const;
-  const plan = { rules: [{ calls: ["renameat2"], at, times: 1000, action }] };
+  const plan = { rules: [{ calls: ["renameat2"], at: PROBES + at, times: 1000, action }] };
   const { code, failures } = await migrate(source, target, { plan, args: ["-j1", ...args] });
   expect({ code, failures }).toEqual({ code: 0, failures: [] });
   expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
