@@ -8,6 +8,7 @@ import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { freeSpace, hasRoom, identifyFilesystem, type Room } from "../tree/identity.ts";
 import { readMounts } from "../tree/mounts.ts";
+import { parentAndName } from "../tree/path.ts";
 import { pathOfDescriptor } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
@@ -285,7 +286,10 @@ export function planRoot(kernel: Kernel, root: Root, { options, filter: rules }:
   const filter = rules === undefined ? undefined : filterFrom(rules);
   return planUnits(kernel, root.fd, {
     isSnapshot: snapshotsGlob === undefined ? undefined : snapshotMatcher(snapshotsGlob),
-    takes: (path) => path.toString("latin1") !== STORE_NAME && (filter?.takes(path, "directory") ?? true),
+    // Nor that of another target below: its files change in place.
+    takes: (path) =>
+      parentAndName(path).name.toString("latin1") !== STORE_NAME &&
+      (filter?.takes(path, "directory") ?? true),
     oneFileSystem: true,
   });
 }

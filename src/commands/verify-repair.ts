@@ -97,7 +97,7 @@ export class Repairing {
   listener() {
     return {
       affected: (affected: Affected[]): void => {
-        this.#affected.push(...affected);
+        for (const each of affected) this.#affected.push(each);
       },
     };
   }

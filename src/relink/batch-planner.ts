@@ -1,3 +1,4 @@
+import { mostOf } from "../tree/most.ts";
 import type { Sys } from "../sys/sys.ts";
 import { Ref } from "../../store/store.ts";
 import { BatchDraft, PlaceReader, type Place } from "./batch.ts";
@@ -197,7 +198,7 @@ export class BatchPlanner {
         units.set(unit, (units.get(unit) ?? 0) + 1);
       }
     }
-    return linkRoom(linkLimit, Math.max(...units.values()));
+    return linkRoom(linkLimit, mostOf(units.values()));
   }
 }
 

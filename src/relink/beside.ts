@@ -118,7 +118,7 @@ function findDirectory(kernel: Kernel, rootFd: number, wanted: Inode): number | 
     const { ino, device } = statDescriptor(kernel, fd, stat);
     if (device === wanted.device && ino === wanted.ino) return fd;
     const at = path;
-    if (device === wanted.device) paths.push(...subdirectoriesIn(kernel, fd, at));
+    if (device === wanted.device) for (const below of subdirectoriesIn(kernel, fd, at)) paths.push(below);
     kernel.sys.close(fd);
   }
   return answer;

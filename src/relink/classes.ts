@@ -1,3 +1,4 @@
+import { mostOf } from "../tree/most.ts";
 import type { Sys } from "../sys/sys.ts";
 import {
   BEST_UNIT,
@@ -71,7 +72,7 @@ export function gatherInodes(
     if (units.size === 0) return;
     counts.inodes++;
     counts.bytes += numberAt(inode, BLOCKS_HIGH) * BLOCK_BYTES;
-    inode[MOST_IN_UNIT] = Math.max(...units.values());
+    inode[MOST_IN_UNIT] = mostOf(units.values());
     // A mount shows the same names a second time, as does a rename meanwhile: they look like links, and are one.
     if ((inode[NAMES_COUNT] as number) > (inode[NLINK] as number)) counts.twiceInodes++;
     else if (out.isWanted(numberAt(inode, SIZE_HIGH))) out.inodes.next().set(inode);
@@ -190,6 +191,9 @@ export class ClassFormer {
   }
 
   #isBefore(a: Uint32Array, b: Uint32Array): boolean {
+    // What was sparse stays sparse (P3).
+    const blocks = numberAt(a, BLOCKS_HIGH) - numberAt(b, BLOCKS_HIGH);
+    if (blocks !== 0) return blocks < 0;
     const names = (b[NAMES_COUNT] as number) - (a[NAMES_COUNT] as number);
     if (names !== 0) return names < 0;
     const unit = (a[BEST_UNIT] as number) - (b[BEST_UNIT] as number);

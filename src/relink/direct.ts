@@ -175,9 +175,7 @@ export class DirectRelinker {
         xattrs,
       );
     try {
-      const { survivor } = from;
-      const to = { dirFd: from.dirFd, name: this.#nameOf(survivor), state: survivor.state };
-      const isDone = this.#exchange({ dirFd, name: place.name, victim: state, hasXattrs }, to);
+      const isDone = this.#exchange({ dirFd, name: place.name, victim: state, hasXattrs }, from);
       if (isDone) replaced(place);
       return isDone;
     } finally {
@@ -189,15 +187,18 @@ export class DirectRelinker {
    * Where the root's directory has no room for a temporary name that says what it stands for, a short one will do for
    * an inode with one name: a killed run leaves that there, and all that was written to it. Others wait for the store.
    */
-  #exchange(at: NameToReplace, to: LinkFrom): boolean {
+  #exchange(at: NameToReplace, { dirFd, survivor }: From): boolean {
+    const { state } = survivor;
+    // Anew for each try: a name in the scratch memory does not outlive many calls.
+    const to = (): LinkFrom => ({ dirFd, name: this.#nameOf(survivor), state });
     const { ino } = statDescriptor(this.#parts.kernel, at.dirFd, this.#stat);
     try {
-      return this.#replacer.replace({ ...at, tmp: besideName(to.state, ino, at.name) }, to) === "replaced";
+      return this.#replacer.replace({ ...at, tmp: besideName(state, ino, at.name) }, to()) === "replaced";
     } catch (error) {
       const isFull = error instanceof RunFailure && (error.code === "ENOSPC" || error.code === "EDQUOT");
       if (!isFull) throw error;
       if (at.victim[NLINK] !== 1) return false;
-      return this.#replacer.replace({ ...at, tmp: BESIDE_NAME }, to) === "replaced";
+      return this.#replacer.replace({ ...at, tmp: BESIDE_NAME }, to()) === "replaced";
     }
   }
 

@@ -233,7 +233,9 @@ export class StockTaker {
   #isTaken(frame: Frame, name: Buffer, type: number): boolean {
     const isTop = frame.parent === undefined && frame.name.length === 0;
     // mkfs made it for root alone; what fsck put into it waits for a person.
-    if (isTop && (name.equals(STORE_BYTES) || name.equals(LOST_AND_FOUND))) return false;
+    if (isTop && name.equals(LOST_AND_FOUND)) return false;
+    // Another target below has a store of its own, whose files change in place.
+    if ((isTop || type === DT_DIR) && name.equals(STORE_BYTES)) return false;
     if (this.#filter === undefined) return true;
     return this.#filter.takes(pathOf(frame, name), type === DT_DIR ? "directory" : "other");
   }

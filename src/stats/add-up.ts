@@ -1,3 +1,4 @@
+import { mostOf } from "../tree/most.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { mergeRuns, type Run } from "../relink/sorter.ts";
 import { S_IFMT, S_IFREG } from "../sys/constants.ts";
@@ -285,7 +286,7 @@ function takeWhole(inode: Tallied, names: number, { isWhole, rules, whole }: Jud
     whole.freedBytes += bytes;
   }
   whole.mostLinks = Math.max(whole.mostLinks, links);
-  if (rules.linkLimit > 0 && links + Math.max(...counts) > rules.linkLimit) whole.nearLimitInodes++;
+  if (rules.linkLimit > 0 && links + mostOf(counts) > rules.linkLimit) whole.nearLimitInodes++;
 }
 
 function takeUnits(inode: Tallied, mayGo: boolean, { units: columns, largest }: Figures): void {
