@@ -231,6 +231,28 @@ describe.skipIf(!able)("--delete", () => {
     });
   });
 
+  it("counts what is mounted twice on one point as one filesystem, as an automounter does it", async () => {
+    const point = join(source, "host1");
+    await withMountAt(point, (mount) => {
+      makeTree(source, { "daily.0/a": file("a\n"), "host1/p": file("p\n") });
+      run("mount", "--bind", mount, point);
+      expect(migrateJson(["--delete", source, target]).code).toBe(0);
+      run("umount", point);
+      expect(migrateJson(["--delete", source, target]).code).toBe(0);
+    });
+  });
+
+  it("does not forget the source's own filesystem over a run that met another and removed nothing", async () => {
+    await withMountAt(source, () => {
+      makeTree(source, { "daily.0/a": file("a\n") });
+      expect(migrateJson([source, target]).code).toBe(0);
+    });
+    makeTree(source, { "daily.1/b": file("b\n") });
+    expect(migrateJson(["-x", source, target]).code).toBe(0);
+    expect(migrateJson(["--delete", source, target]).err).toMatch(/is on another filesystem than that of/);
+    expect(readFileSync(join(target, "daily.0/a"), "utf8")).toBe("a\n");
+  });
+
   it("puts back what cannot be removed whole, and no later run stumbles over it", () => {
     migrateTwoDays();
     rmSync(join(source, "daily.1"), { recursive: true });
