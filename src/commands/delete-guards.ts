@@ -136,14 +136,15 @@ export function recordSource(
   writeFileDurably(kernel, roots.logFd, FILE, Buffer.from(`${JSON.stringify(record, null, 2)}\n`));
 }
 
-/** With --one-file-system nothing below was looked at. */
+/** What was known and not looked at (below, with --one-file-system), or not met by a run that deletes nothing. */
 function unseenOf(
   present: readonly SourceFilesystem[],
   known: readonly SourceFilesystem[],
   { delete: deletes, oneFileSystem }: Deleting,
 ): SourceFilesystem[] {
-  if (oneFileSystem) return known.filter(({ path }) => path !== "");
-  return deletes ? [] : lostOf(present, known);
+  const unseen = known.filter(({ path }) => oneFileSystem && path !== "");
+  const seen = known.filter((each) => !unseen.includes(each));
+  return [...(deletes ? [] : lostOf(present, seen)), ...unseen];
 }
 
 function sameList(a: readonly SourceFilesystem[], b: readonly SourceFilesystem[]): boolean {
@@ -205,7 +206,13 @@ function filesystemsOf(
   const root = pathOfDescriptor(kernel, source.fd);
   if (oneFileSystem || root === undefined) return [own];
   const prefix = root === "/" ? "/" : `${root}/`;
-  const below = readMounts(kernel).filter(({ point }) => point.startsWith(prefix) && point !== "/");
+  // Of mounts on one point only the last is seen: an automounter has one more below while it is at work.
+  const mounts = new Map(
+    readMounts(kernel)
+      .map((mount) => [mount.point, mount] as const)
+      .reverse(),
+  );
+  const below = [...mounts.values()].filter(({ point }) => point.startsWith(prefix) && point !== "/");
   const found = below.flatMap((mount) => mountedAt(kernel, mount, mount.point.slice(prefix.length)));
   return [own, ...found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))];
 }

@@ -5,6 +5,7 @@ import { appendAction } from "./actions.ts";
 import { onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction } from "./messages.ts";
+import { beyond } from "./target-path.ts";
 import type { Thread } from "./thread.ts";
 
 /** Names of staged entries of updates; swept by the next run when this one dies. */
@@ -30,13 +31,17 @@ export class Placer {
     return frame.mode === "update" || frame.mode === "loose";
   }
 
-  /** Looks at what the target has under the name, into `targetStat`; false: nothing. */
+  /**
+   * Looks at what the target has under the name, into `targetStat`; false: nothing. @throws EntryFailure where something
+   * is mounted, whose number may be that of an inode of the target
+   */
   lookAt(frame: Frame, name: Buffer): boolean {
     const { sys, scratch, targetStat } = this.#thread;
     const result = sys.statx(frame.targetFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
     this.#oldIno = 0n;
     if (result === -errno.ENOENT) return false;
     onTarget(result, "statx");
+    if (targetStat.isMountRoot === true) throw beyond();
     this.#oldIno = targetStat.ino;
     return true;
   }

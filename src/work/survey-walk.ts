@@ -5,7 +5,7 @@ import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing, type Entry } from "../tree/listing.ts";
 import { withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
-import { beyond } from "./target-path.ts";
+import { beyond, isOnTarget } from "./target-path.ts";
 import { EntryFailure, fromSource, onSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
@@ -259,7 +259,8 @@ export class SurveyWalker {
     if (found >= 0) {
       const { thread } = this.#context;
       statOpen(thread, found, thread.targetStat);
-      if (thread.targetStat.device === thread.rules.targetDevice) return { targetFd: found, mode: "update" };
+      if (isOnTarget(thread.targetStat, thread.rules.targetDevice))
+        return { targetFd: found, mode: "update" };
       sys.close(found);
       throw beyond();
     }

@@ -6,7 +6,7 @@ import { Listing } from "../tree/listing.ts";
 import { keepingXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { appendAction } from "./actions.ts";
-import { beyond } from "./target-path.ts";
+import { beyond, isOnTarget } from "./target-path.ts";
 import { unlockDirectory } from "./doomed.ts";
 import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
@@ -114,7 +114,6 @@ export class TargetDirectory {
       if (this.#isInSource(frame, name)) return;
       const kind = this.#isTargetDirectory(frame, name) ? "directory" : "other";
       if (filter?.protects(pathOf(frame, name), kind) === true) return;
-      this.#placer.lookAt(frame, name);
       const oldIno = this.#thread.targetStat.ino;
       appendAction(sys, frame.actionsFd, {
         type: "remove",
@@ -210,11 +209,6 @@ export class TargetDirectory {
     return sys.statx(fd, scratch.empty, AT_EMPTY_PATH, targetStat.address);
   }
 
-  #isOnTarget(fd: number): boolean {
-    onTarget(this.#statTarget(fd), "statx");
-    return this.#thread.targetStat.device === this.#thread.rules.targetDevice;
-  }
-
   #sourceAttributes({ sourceFd, metadata }: Frame): Attributes {
     const { xattrs } = this.#thread;
     const read = fromSource(() => readAttributes(metadata, xattrs, { fd: sourceFd }));
@@ -260,7 +254,9 @@ export class TargetDirectory {
       return { targetFd: onTarget(found, "openat"), mode };
     }
     if (found >= 0) {
-      if (this.#isOnTarget(found)) return { targetFd: found, mode: "update" };
+      onTarget(this.#statTarget(found), "statx");
+      const { targetStat, rules } = this.#thread;
+      if (isOnTarget(targetStat, rules.targetDevice)) return { targetFd: found, mode: "update" };
       sys.close(found);
       throw beyond();
     }

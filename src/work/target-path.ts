@@ -4,18 +4,26 @@ import { Stat } from "../sys/stat.ts";
 import { openBelow, parentAndName } from "../tree/path.ts";
 import { EntryFailure } from "./errors.ts";
 
-/** Whether the path, or what there is of it on the target, lies on another filesystem: nothing can be linked into it. */
+/**
+ * Whether the path, or what there is of it on the target, lies on another filesystem or mount: nothing can be linked
+ * into it.
+ */
 export function isBeyond(kernel: Kernel, targetFd: number, path: Buffer): boolean {
   const stat = new Stat(kernel.sys);
   const { device } = statDescriptor(kernel, targetFd, stat);
   for (let at = path; at.length > 0; at = parentAndName(at).parent) {
     const fd = openBelow(kernel, targetFd, at);
     if (fd < 0) continue;
-    const found = statDescriptor(kernel, fd, stat).device;
+    const isHere = isOnTarget(statDescriptor(kernel, fd, stat), device);
     kernel.sys.close(fd);
-    return found !== device;
+    if (!isHere) return true;
   }
   return false;
+}
+
+/** Whether what was statted, in a directory of the target, is the target's own: the same filesystem may be mounted there. */
+export function isOnTarget({ device, isMountRoot }: Stat, targetDevice: number): boolean {
+  return device === targetDevice && isMountRoot !== true;
 }
 
 export function beyond(): EntryFailure {

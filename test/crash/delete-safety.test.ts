@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import { dedupe, migrateJson } from "../support/dedupe.ts";
@@ -8,7 +8,7 @@ import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { requirement, requireTool } from "../support/skip.ts";
-import { file, makeTree } from "../support/tree.ts";
+import { directory, file, makeTree } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
 const able =
@@ -69,6 +69,49 @@ test.skipIf(!able)("what is mounted below the target is left alone, and named on
   expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
   expect(migrateJson(["--delete", source, target]).code).toBe(0);
   expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+});
+
+test.skipIf(!able)("a file that is mounted over one of the target does not pass for it", async () => {
+  makeTree(source, { "daily.0/a": file("a\n"), "daily.0/b": file("b\n") });
+  const small = { type: "ext4", sizeBytes: 32 * MIB } as const;
+  await withFilesystem(small, (onto) =>
+    withFilesystem(small, (other) => {
+      expect(migrateJson([source, onto]).code).toBe(0);
+      const covered = join(onto, "daily.0/a");
+      run("mount", "--bind", withInode(other, statSync(covered).ino), covered);
+      try {
+        for (const dryRun of [["--dry-run"], []]) {
+          const done = migrateJson([...dryRun, source, onto]);
+          expect({ code: done.code, failures: failuresOf(done) }).toEqual({
+            code: 3,
+            failures: ["daily.0/a EXDEV"],
+          });
+        }
+      } finally {
+        run("umount", covered);
+      }
+      expect(migrateJson([source, onto]).summary).toMatchObject({ snapshots: { unchanged: 1 } });
+    }),
+  );
+});
+
+test.skipIf(!able)("a directory of the target that is mounted below it is another one, too", () => {
+  makeTree(source, { "daily.0/sub/a": file("a\n"), "host1/daily.0/c": file("c\n") });
+  makeTree(target, { "daily.0/sub": directory({}), "other/daily.0": directory({}), host1: directory({}) });
+  const points = [join(target, "daily.0/sub"), join(target, "host1")];
+  for (const point of points) run("mount", "--bind", join(target, "other"), point);
+  try {
+    for (const dryRun of [["--dry-run"], []]) {
+      const done = migrateJson([...dryRun, source, target]);
+      expect({ code: done.code, failures: failuresOf(done).sort() }).toEqual({
+        code: 3,
+        failures: ["daily.0/sub EXDEV", "host1 EXDEV", "host1/daily.0 EXDEV"],
+      });
+    }
+  } finally {
+    for (const point of points) run("umount", point);
+  }
+  expect(readdirSync(join(target, "other/daily.0"))).toEqual([]);
 });
 
 test.skipIf(!able)("a directory that is not empty does not leave its place without --delete", async () => {
@@ -231,6 +274,28 @@ describe.skipIf(!able)("--delete", () => {
     });
   });
 
+  it("counts what is mounted twice on one point as one filesystem, as an automounter does it", async () => {
+    const point = join(source, "host1");
+    await withMountAt(point, (mount) => {
+      makeTree(source, { "daily.0/a": file("a\n"), "host1/p": file("p\n") });
+      run("mount", "--bind", mount, point);
+      expect(migrateJson(["--delete", source, target]).code).toBe(0);
+      run("umount", point);
+      expect(migrateJson(["--delete", source, target]).code).toBe(0);
+    });
+  });
+
+  it("does not forget the source's own filesystem over a run that met another and removed nothing", async () => {
+    await withMountAt(source, () => {
+      makeTree(source, { "daily.0/a": file("a\n") });
+      expect(migrateJson([source, target]).code).toBe(0);
+    });
+    makeTree(source, { "daily.1/b": file("b\n") });
+    expect(migrateJson(["-x", source, target]).code).toBe(0);
+    expect(migrateJson(["--delete", source, target]).err).toMatch(/is on another filesystem than that of/);
+    expect(readFileSync(join(target, "daily.0/a"), "utf8")).toBe("a\n");
+  });
+
   it("puts back what cannot be removed whole, and no later run stumbles over it", () => {
     migrateTwoDays();
     rmSync(join(source, "daily.1"), { recursive: true });
@@ -287,6 +352,17 @@ describe.skipIf(!able)("--delete", () => {
     });
   });
 });
+
+/** A file of the filesystem with this inode number. */
+function withInode(mount: string, ino: number): string {
+  for (let number = 0; ; number++) {
+    const path = join(mount, String(number));
+    writeFileSync(path, "foreign\n");
+    const found = statSync(path).ino;
+    if (found === ino) return path;
+    if (found > ino) throw new Error(`no file of ${mount} got inode ${String(ino)}`);
+  }
+}
 
 /** Below a path that is as long as that one directory after the other has to be entered. */
 function makeDeep(path: string, levels: number): void {
