@@ -93,8 +93,11 @@ export class Placer {
     this.#thread.tell(frame, name, this.#oldIno === 0n ? action : "replaced");
   }
 
-  /** Clears the way in a directory that an earlier run began to fill: nothing in it is published yet. */
+  /**
+   * Clears the way in a directory that an earlier run began to fill: nothing in it is published yet. Of a published one
+   * a name in staging/ was taken, and the next serial is free.
+   */
   clear(frame: Frame, name: Buffer): void {
-    removeTree(this.#thread, frame.targetFd, name);
+    if (!this.isPublished(frame)) removeTree(this.#thread, frame.targetFd, name);
   }
 }
