@@ -72,7 +72,7 @@ async function openUndo(parts: Parts): Promise<Undo> {
   const sortFds = [openScratch(kernel, stockFd, "undo.0"), openScratch(kernel, stockFd, "undo.1")] as const;
   const { units } = planRoot(kernel, root, { options, filter: undefined });
   const tops = units.map(({ path }) => path);
-  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, sortFds, tops });
+  const plan = new UndoPlan({ kernel, rootFd: root.fd, logFd, objectsFd, sortFds, tops });
   const { compared } = options;
   const undoing = new Undoing({
     ...{ kernel, pool, files, rootFd: root.fd, device: rules.device, compared, linkLimit },

@@ -1,11 +1,27 @@
-import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
-import { statDescriptor, type Kernel } from "../sys/files.ts";
+import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_NONBLOCK, O_RDONLY } from "../sys/constants.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { isGone, openBelow, parentAndName } from "../tree/path.ts";
-import { blake3 } from "../../store/store.ts";
+import { Ref, blake3 } from "../../store/store.ts";
+import { XattrCalls, sameXattrs } from "../tree/attributes.ts";
+import { ATTRIBUTES } from "./discards.ts";
 import { GrowingBytes } from "./growing-bytes.ts";
 import { isInode } from "./inode-state.ts";
-import { GID, INO_HIGH, INO_LOW, MODE, MTIME, UID, putNumber, numberAt, sameWords } from "./layout.ts";
+import {
+  GID,
+  INODE_WORDS,
+  INO_HIGH,
+  INO_LOW,
+  MODE,
+  MTIME,
+  SIZE_HIGH,
+  SIZE_LOW,
+  STATX_WORDS,
+  UID,
+  putNumber,
+  numberAt,
+  sameWords,
+} from "./layout.ts";
 import { mergeRuns, RunSorter } from "./sorter.ts";
 import { UndoReader, undoFiles, type Discarded } from "./undo-log.ts";
 
@@ -43,6 +59,8 @@ export type UndoPlanParts = {
   kernel: Kernel;
   rootFd: number;
   logFd: number;
+  /** -1 for none. */
+  objectsFd: number;
   sortFds: readonly [number, number];
   /** Directories that walks begin with, snapshots above all. */
   tops: readonly Buffer[];
@@ -53,6 +71,8 @@ export class UndoPlan {
   readonly #parts: UndoPlanParts;
   readonly #readers: UndoReader[];
   readonly #stat: Stat;
+  readonly #ref: Ref;
+  readonly #xattrs: XattrCalls;
   /** Where the directories of an inode lie now. */
   readonly #topPaths = new Map<string, Buffer>();
   /** Names in the log, each counted once. */
@@ -65,6 +85,8 @@ export class UndoPlan {
     const { kernel, logFd } = parts;
     this.#parts = parts;
     this.#stat = new Stat(kernel.sys);
+    this.#ref = new Ref(kernel.sys);
+    this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
     this.#readers = undoFiles(kernel, logFd).map((file) => new UndoReader(kernel, logFd, file));
     for (const path of parts.tops) {
       const ino = this.#inoOf(path);
@@ -142,8 +164,9 @@ export class UndoPlan {
       }
       last = name.slice();
       const restorable = { newest: this.#record(name, NEWEST), wanted: this.#record(name, OLDEST) };
-      if (this.#leadsToTarget(restorable)) group.names.push(restorable);
-      else this.otherNames++;
+      const found = this.#leadsTo(restorable);
+      if (found === "target") group.names.push(restorable);
+      else if (found === "other") this.otherNames++;
     }
     if (group.names.length > 0) yield group;
   }
@@ -169,17 +192,52 @@ export class UndoPlan {
     return this.#inoOf(path.subarray(0, top.length)) !== keyOf(top);
   }
 
-  #leadsToTarget({ newest }: Restorable): boolean {
-    if (this.#isElsewhere(newest)) return false;
+  /** "restored": an undo that was cut short came to it. */
+  #leadsTo({ newest, wanted }: Restorable): "target" | "restored" | "other" {
+    if (this.#isElsewhere(newest)) return "other";
     const { kernel, rootFd } = this.#parts;
+    const { sys, scratch } = kernel;
     const { parent, name } = parentAndName(newest.path);
-    const fd = openBelow(kernel, rootFd, parent);
+    const dirFd = openBelow(kernel, rootFd, parent);
     // What cannot be looked at fails when its turn comes, which keeps the log.
-    if (fd < 0) return !isGone(fd);
+    if (dirFd < 0) return isGone(dirFd) ? "other" : "target";
+    try {
+      const found = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
+      if (found < 0) return isGone(found) ? "other" : "target";
+      if (isInode(this.#stat, newest.target)) return "target";
+      return this.#isRestored(dirFd, name, { newest, wanted }) ? "restored" : "other";
+    } finally {
+      sys.close(dirFd);
+    }
+  }
+
+  /** Of the inode that was looked at last: it has what the name is to get, and the store knows it by the logged content. */
+  #isRestored(dirFd: number, name: Buffer, { newest, wanted }: Restorable): boolean {
+    const { kernel } = this.#parts;
+    const { sys, scratch } = kernel;
+    const record = new Uint32Array(INODE_WORDS);
+    this.#stat.copyWords(STATX_WORDS, record, 0);
+    if (!sameWords(record, wanted.victim, [SIZE_HIGH, SIZE_LOW, ...ATTRIBUTES])) return false;
+    if (!this.#isSibling(newest, this.#stat.ino)) return false;
+    if (wanted.xattrs === undefined) return true;
+    const fd = openQuietly(sys, dirFd, scratch.at(name), O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW);
+    if (fd < 0) return false;
+    try {
+      return sameXattrs(this.#xattrs.read({ fd }), wanted.xattrs);
+    } finally {
+      sys.close(fd);
+    }
+  }
+
+  #isSibling({ ref }: Discarded, ino: bigint): boolean {
+    const { kernel, objectsFd } = this.#parts;
+    if (objectsFd < 0) return false;
     const { address } = this.#stat;
-    const found = kernel.sys.statx(fd, kernel.scratch.at(name), AT_SYMLINK_NOFOLLOW, address);
-    kernel.sys.close(fd);
-    return found < 0 ? !isGone(found) : isInode(this.#stat, newest.target);
+    this.#ref.setBytes(ref);
+    for (this.#ref.sibling = 0; ; this.#ref.sibling++) {
+      if (kernel.sys.statx(objectsFd, this.#ref.format(), AT_SYMLINK_NOFOLLOW, address) < 0) return false;
+      if (this.#stat.ino === ino) return true;
+    }
   }
 
   close(): void {

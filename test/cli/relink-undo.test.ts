@@ -134,6 +134,23 @@ describe.skipIf(!requireFilesystem("ext4"))("relink --undo", () => {
     });
   });
 
+  it("is complete, and forgets its log, though an earlier one was cut short after some names", async () => {
+    await withDiffering("ext4", ({ root, original }) => {
+      relinkWell(...ignoringAll, root);
+      const log = join(root, ".dedupe/log");
+      const kept = undoLog(root).map((name) => ({
+        path: join(log, name),
+        bytes: readFileSync(join(log, name)),
+      }));
+      expect(undo(root).code).toBe(0);
+      // As a kill leaves it before the log goes.
+      for (const { path, bytes } of kept) writeFileSync(path, bytes);
+      expect(undo(root)).toMatchObject({ code: 0, summary: { loggedNames: 4, otherNames: 0 } });
+      expect(undoLog(root)).toEqual([]);
+      expect(compareTrees(original, root, { mergedOk: true })).toEqual([]);
+    });
+  });
+
   it("says in a sentence that there is nothing to undo by, and takes no rules", async () => {
     await withDiffering("ext4", ({ root }) => {
       expect(dedupe(["relink", "--undo", root]).err).toMatch(/has no store/);
