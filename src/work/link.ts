@@ -82,7 +82,7 @@ export class Linker {
         return;
       }
       if (result !== -errno.EEXIST || attempt > 0) targetFailed("linkat", result);
-      if (this.#placer.lookAt(frame, entry.name) && this.#isFound()) {
+      if (frame.mode === "refill" && this.#placer.lookAt(frame, entry.name) && this.#isFound()) {
         counters.linkedNames++;
         return;
       }

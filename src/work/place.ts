@@ -2,7 +2,7 @@ import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { removeTree } from "../tree/remove.ts";
 import { appendAction } from "./actions.ts";
-import { onTarget } from "./errors.ts";
+import { EntryFailure, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction } from "./messages.ts";
 import { beyond } from "./target-path.ts";
@@ -94,10 +94,18 @@ export class Placer {
   }
 
   /**
-   * Clears the way in a directory that an earlier run began to fill: nothing in it is published yet. Of a published one
-   * a name in staging/ was taken, and the next serial is free.
+   * Clears the way for a name that was found to be there, in a directory that an earlier run began to fill: nothing in it
+   * is published yet. Of a published one the name in staging/ was taken, and the next serial is free. @throws EntryFailure
    */
   clear(frame: Frame, name: Buffer): void {
-    if (!this.isPublished(frame)) removeTree(this.#thread, frame.targetFd, name);
+    if (frame.mode === "fill") throw sameName();
+    if (frame.mode === "refill") removeTree(this.#thread, frame.targetFd, name);
   }
+}
+
+/** A directory that this run made has no leftovers: the target takes two names for one, or a listing told one twice. */
+export function sameName(): EntryFailure {
+  const message =
+    "its directory has the name already: the target takes two names for one, or the source changed while it was read";
+  return new EntryFailure("EEXIST", message);
 }

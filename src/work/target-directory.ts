@@ -11,7 +11,7 @@ import { unlockDirectory } from "./doomed.ts";
 import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
-import { stagedUpdateName, type Placer } from "./place.ts";
+import { sameName, stagedUpdateName, type Placer } from "./place.ts";
 import { heldOf, heldOfUnreadable } from "./subject.ts";
 import type { Thread } from "./thread.ts";
 
@@ -52,6 +52,7 @@ export class TargetDirectory {
     frame.subdirectories = frame.subdirectories.filter((name) =>
       this.#thread.attempt(frame, name, () => {
         let made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);
+        if (made === -errno.EEXIST && frame.mode === "fill") throw sameName();
         if (made === -errno.EEXIST && !this.#isTargetDirectory(frame, name)) {
           this.#clear(frame, name);
           made = sys.mkdirat(frame.targetFd, scratch.at(name), NEW_DIRECTORY_MODE);

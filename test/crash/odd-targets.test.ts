@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -6,7 +6,7 @@ import { migrateJson } from "../support/dedupe.ts";
 import { migrate } from "../support/faulty-run.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
-import { file, makeTree } from "../support/tree.ts";
+import { file, makeTree, symlink } from "../support/tree.ts";
 
 useFolders();
 
@@ -76,11 +76,49 @@ describe("a target that cannot exchange two names", () => {
       before: `mv ${theirs} ${target}/daily.0/victim`,
     });
     expect([code, failures.map((each) => each.code)]).toEqual([3, ["CHANGED"]]);
-    renameSync(join(target, "daily.0/victim"), theirs);
+    expect(readFileSync(join(target, "daily.0/victim"), "utf8")).toBe("theirs\n");
   });
 });
 
 describe("a target that takes two names for one", () => {
+  /** A new snapshot, in which the command makes what the call finds under the name. */
+  async function meets(call: string, name: string, command: string) {
+    const inside = `cd ${target}/.dedupe/staging/s* && ${command}`;
+    const action = { type: "run", when: "before", command: inside } as const;
+    const rules = [{ calls: [call], path: name, action }];
+    const { code, failures } = await migrate(source, target, { plan: { rules }, args: ["-j1"] });
+    const [failure] = failures;
+    expect([code, failures.length]).toEqual([3, 1]);
+    expect(failure).toMatchObject({ path: `daily.2/${name}`, code: "EEXIST" });
+    expect(failure!.message).toMatch(
+      /^its directory has the name already: the target takes two names for one/,
+    );
+  }
+
+  it("which nothing showed at the start, lists the second file and keeps the first", async () => {
+    makeTree(source, { "daily.2/folded": file("second\n") });
+    await meets("openat", "folded", "echo first >folded");
+    expect(readFileSync(join(target, "daily.2/folded"), "utf8")).toBe("first\n");
+  });
+
+  it("lists the second symlink and keeps the first", async () => {
+    makeTree(source, { "daily.2/folded": symlink("second") });
+    await meets("symlinkat", "folded", "ln -s first folded");
+    expect(readlinkSync(join(target, "daily.2/folded"))).toBe("first");
+  });
+
+  it("lists the second directory, and puts nothing into the first", async () => {
+    makeTree(source, { "daily.2/folded/second": file("second\n") });
+    await meets("mkdirat", "folded", "mkdir folded && echo first >folded/first");
+    expect(readdirSync(join(target, "daily.2/folded"))).toEqual(["first"]);
+  });
+
+  it("lists the second link to an inode", async () => {
+    mkdirSync(join(source, "daily.2"));
+    linkSync(join(source, "daily.0/victim"), join(source, "daily.2/folded"));
+    await meets("linkat", "folded", `ln ${target}/daily.0/victim folded`);
+  });
+
   it.each([
     ["NAME-PROBE.", "\u00e9"],
     ["name-probe.e", "\u0301"],
