@@ -46,6 +46,8 @@ export type Tally = {
 export type MigrateRun = {
   kernel: Kernel;
   source: Root;
+  /** By the clock, when the source was about to be planned. */
+  plannedAtMs: number;
   roots: { sourceFd: number; targetFd: number; sourceDevice: number };
   filter: FilterRules | undefined;
   options: MigrateOptions;
@@ -86,6 +88,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   const { reporter } = context;
   reporter.emit({ ...startOf({ ...options, jobs: begun.workers.length }), version: context.version });
   for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
+  const plannedAtMs = Date.now();
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);
   const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
@@ -99,7 +102,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
     await opened.store.close();
     throw error;
   }
-  return startRun({ ...begun, options, context, plan, ...opened });
+  return startRun({ ...begun, options, context, plan, plannedAtMs, ...opened });
 }
 
 export function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
@@ -139,6 +142,7 @@ type Parts = {
   source: Root;
   target: Root;
   plan: UnitPlan;
+  plannedAtMs: number;
   filter: FilterRules | undefined;
   store: Store;
   traits: TargetTraits;
@@ -169,7 +173,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
     return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };
   };
   return {
-    ...{ kernel, source, roots, filter: parts.filter },
+    ...{ kernel, source, roots, filter: parts.filter, plannedAtMs: parts.plannedAtMs },
     ...{ options, plan, store, pool, migration, traits, tally, counters },
     met: new MetInodes(store.shared.met),
     reportProgress: () => reportProgress(parts, tally, counters),

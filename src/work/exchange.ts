@@ -2,31 +2,40 @@ import { AT_SYMLINK_NOFOLLOW, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/c
 import { errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
+import { TimesBuffer } from "../tree/times.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
 
-/** Whether a rename with flags was refused because of them (renameat2(2); NFS, ntfs3, jfs and others). */
+/** Whether a rename with flags was refused because the filesystem or the kernel does not know them (renameat2(2)). */
 export const takesNoFlags = (result: number): boolean =>
   [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP].includes(-result);
 
 /** Two names: one in staging/, and the one that it is to take. */
 type Exchange = { stagingFd: number; staged: Buffer; dirFd: number; name: Buffer };
 
+/** What the two names were before. */
+type Both = { comes: Stat; goes: Stat };
+
 /**
  * Exchanges two names, so that what comes out can be looked at: it should be the inode `ino`. Where the filesystem
- * cannot, the name is looked at and then renamed over, which leaves nothing in staging/ ("replaced").
+ * cannot, the name is renamed over, which leaves nothing in staging/ ("replaced").
  * @returns 0 or -errno of RENAME_EXCHANGE, or "replaced". @throws EntryFailure, RunFailure
  */
 export function exchange(kernel: Kernel, at: Exchange & { ino: bigint }): number | "replaced" {
   const { sys, scratch } = kernel;
   const { stagingFd, staged, dirFd, name } = at;
-  const result = atOnce(kernel, at);
+  const both = lookAtBoth(kernel, at);
+  if (both.goes.ino !== at.ino) throw changed();
+  const result = atOnce(kernel, at, both);
   if (!takesNoFlags(result)) return result;
-  const comes = look(kernel, stagingFd, staged);
-  const goes = look(kernel, dirFd, name);
-  if (goes.ino !== at.ino) throw changed();
-  if (comes.isDirectory || goes.isDirectory) return byWayOfAThird(kernel, at);
+  // Nothing comes out here that could be looked at.
+  if (look(kernel, dirFd, name).ino !== at.ino) throw changed();
+  if (both.comes.isDirectory || both.goes.isDirectory) return byWayOfAThird(kernel, at);
   onTarget(sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), 0), "renameat2");
   return "replaced";
+}
+
+function lookAtBoth(kernel: Kernel, { stagingFd, staged, dirFd, name }: Exchange): Both {
+  return { comes: look(kernel, stagingFd, staged), goes: look(kernel, dirFd, name) };
 }
 
 function look({ sys, scratch }: Kernel, dirFd: number, name: Buffer): Stat {
@@ -37,12 +46,29 @@ function look({ sys, scratch }: Kernel, dirFd: number, name: Buffer): Stat {
 
 /** As `exchange`, whatever the two are; and back. @throws EntryFailure, RunFailure */
 export function exchangeAgain(kernel: Kernel, at: Exchange): void {
-  const result = atOnce(kernel, at);
+  const result = atOnce(kernel, at, lookAtBoth(kernel, at));
   onTarget(takesNoFlags(result) ? byWayOfAThird(kernel, at) : result, "renameat2");
 }
 
-function atOnce({ sys, scratch }: Kernel, { stagingFd, staged, dirFd, name }: Exchange): number {
-  return sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_EXCHANGE);
+function atOnce(kernel: Kernel, at: Exchange, { comes, goes }: Both): number {
+  const { sys, scratch } = kernel;
+  const { stagingFd, staged, dirFd, name } = at;
+  const result = sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_EXCHANGE);
+  if (result < 0) return result;
+  keepTime(kernel, dirFd, name, comes);
+  keepTime(kernel, stagingFd, staged, goes);
+  return result;
+}
+
+/** xfs touches a directory that is exchanged into another parent. Where its time cannot be set the next run does it. */
+function keepTime(
+  { sys, scratch }: Kernel,
+  dirFd: number,
+  name: Buffer,
+  { isDirectory, mtimeNs }: Stat,
+): void {
+  if (!isDirectory) return;
+  sys.utimensat(dirFd, scratch.at(name), new TimesBuffer(sys).withMtime(mtimeNs), AT_SYMLINK_NOFOLLOW);
 }
 
 /**

@@ -9,6 +9,7 @@ import { entryFailure, onSource } from "./errors.ts";
 import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
 import { openActions, type Publisher } from "./publish.ts";
+import type { SourceDirectory } from "./published-directory.ts";
 import { emptyName, stagedName } from "./staged-name.ts";
 import { sweepStaging } from "./sweep-staging.ts";
 import { WalkedUnits } from "./walked-units.ts";
@@ -297,19 +298,17 @@ export class Migration {
     });
   }
 
-  /** Directories get the metadata of those in the source, which must be the ones that were walked. */
+  /** Directories get the metadata of those that were walked, whatever name they get meanwhile. */
   #applyActions(unit: number, progress: Progress): number {
-    const { actionsFd } = progress;
     try {
-      this.walked.refuseRotated(unit);
-      return this.#carryOut(progress);
+      return this.walked.withDirectory(unit, (walked) => this.#carryOut(progress, walked));
     } finally {
-      this.#kernel.sys.close(actionsFd);
+      this.#kernel.sys.close(progress.actionsFd);
     }
   }
 
-  #carryOut(progress: Progress): number {
-    const published = this.#publisher.actions(progress.actionsFd, progress.mode);
+  #carryOut(progress: Progress, walked: SourceDirectory): number {
+    const published = this.#publisher.actions(progress.actionsFd, progress.mode, walked);
     this.deletedNames += published.deletedNames;
     this.heldDeletes += published.deletesHeld;
     progress.failures += published.failures.length;

@@ -20,7 +20,7 @@ import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { stagedUpdateName } from "./place.ts";
 import { changed, exchange, exchangeAgain } from "./exchange.ts";
-import { PublishedDirectories } from "./published-directory.ts";
+import { PublishedDirectories, type SourceDirectory } from "./published-directory.ts";
 import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
 export type PublishRules = DeleteRules & { delete: boolean; xattrs: boolean };
@@ -82,7 +82,6 @@ export class Publisher {
         exchangeAgain(this.#kernel, both);
         throw changed();
       }
-      this.#directories.finish(path);
       removeTree(this.#kernel, stagingFd, staged);
     } finally {
       sys.close(parentFd);
@@ -128,9 +127,14 @@ export class Publisher {
 
   /**
    * Carries out the actions of a unit: directories are tightened first, then come the names, then the metadata of the
-   * directories they are in (P10). Of loose names that is a container, which waits for the other units.
+   * directories they are in (P10), as those in the source have it that were walked. Of loose names that is a container,
+   * which waits for the other units.
    */
-  actions(actionsFd: number, mode: WalkMode): Published {
+  actions(actionsFd: number, mode: WalkMode, walked: SourceDirectory): Published {
+    return this.#directories.within(walked, () => this.#carryOutAll(actionsFd, mode));
+  }
+
+  #carryOutAll(actionsFd: number, mode: WalkMode): Published {
     const published: Published = { changes: 0, deletedNames: 0, failures: [], deletesHeld: 0 };
     const before = { deletedNames: this.#remover.deletedNames, held: this.#remover.held };
     for (const action of readActions(this.#kernel, actionsFd)) {
@@ -216,7 +220,6 @@ export class Publisher {
       throw isExpected ? new EntryFailure("EISDIR", obstacleTexts.full) : changed();
     }
     const { isDirectory } = this.#stat;
-    this.#finishExchanged(dirFd, action);
     const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
   }
@@ -238,13 +241,6 @@ export class Publisher {
     if (exchanged === "replaced") return exchanged;
     onTarget(exchanged, "renameat2");
     return "exchanged";
-  }
-
-  /** xfs touches a directory that is exchanged into another parent. */
-  #finishExchanged(dirFd: number, action: NameAction): void {
-    const { sys, scratch } = this.#kernel;
-    onTarget(sys.statx(dirFd, scratch.at(action.name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
-    if (this.#stat.isDirectory) this.#directories.finish(pathOfAction(action));
   }
 
   #obstacle(dirFd: number, action: NameAction): Obstacle | undefined {

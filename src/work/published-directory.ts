@@ -13,6 +13,8 @@ import { keepingXattrs, withoutXattrs } from "../tree/without-xattrs.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 
 type Roots = { sourceFd: number; targetFd: number };
+/** A directory of the source in hand, and its path below the root, which others may give to another one. */
+export type SourceDirectory = { fd: number; path: Buffer };
 /** A published directory in hand. */
 type Both = { targetFd: number; wanted: Attributes; actual: Attributes };
 
@@ -22,7 +24,9 @@ type Both = { targetFd: number; wanted: Attributes; actual: Attributes };
  */
 export class PublishedDirectories {
   readonly #kernel: Kernel;
-  readonly #roots: Roots;
+  readonly #targetFd: number;
+  /** What all paths lead through. */
+  #source: SourceDirectory;
   readonly #traits: TargetTraits;
   readonly #rules: { xattrs: boolean };
   readonly #xattrs: XattrCalls;
@@ -31,7 +35,8 @@ export class PublishedDirectories {
 
   constructor(kernel: Kernel, roots: Roots, traits: TargetTraits, rules: { xattrs: boolean }) {
     this.#kernel = kernel;
-    this.#roots = roots;
+    this.#targetFd = roots.targetFd;
+    this.#source = { fd: roots.sourceFd, path: Buffer.alloc(0) };
     this.#traits = traits;
     this.#rules = rules;
     this.#xattrs = new XattrCalls(kernel.sys, kernel.scratch);
@@ -39,9 +44,20 @@ export class PublishedDirectories {
     this.#stat = new Stat(kernel.sys);
   }
 
+  /** For as long as `work` runs, which is about nothing but the directory and those below, they are looked up from it. */
+  within<T>(source: SourceDirectory, work: () => T): T {
+    const outer = this.#source;
+    this.#source = source;
+    try {
+      return work();
+    } finally {
+      this.#source = outer;
+    }
+  }
+
   /** Takes away what the source does not grant; nothing where there is no such directory. @throws EntryFailure, SysError */
   tighten(path: Buffer): void {
-    const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
+    const targetFd = openBelow(this.#kernel, this.#targetFd, path);
     if (isGone(targetFd)) return;
     this.#withBoth(path, targetFd, (both) => {
       this.#tightenOpen(both);
@@ -73,7 +89,7 @@ export class PublishedDirectories {
 
   /** Gives the directory the source's metadata where it differs. @throws EntryFailure, SysError */
   finish(path: Buffer): void {
-    const targetFd = openBelow(this.#kernel, this.#roots.targetFd, path);
+    const targetFd = openBelow(this.#kernel, this.#targetFd, path);
     this.#withBoth(path, targetFd, (both) => {
       const { wanted, actual } = both;
       if (sameAttributes(wanted, actual)) return;
@@ -86,7 +102,8 @@ export class PublishedDirectories {
   /** Closes `targetFd`, which may be an errno. */
   #withBoth(path: Buffer, targetFd: number, work: (both: Both) => void): void {
     const { sys } = this.#kernel;
-    const sourceFd = openBelow(this.#kernel, this.#roots.sourceFd, path);
+    const source = this.#source;
+    const sourceFd = openBelow(this.#kernel, source.fd, path.subarray(source.path.length));
     try {
       onSource(sourceFd, "openat");
       onTarget(targetFd, "openat");

@@ -114,6 +114,23 @@ test.skipIf(!able)("a directory of the target that is mounted below it is anothe
   expect(readdirSync(join(target, "other/daily.0"))).toEqual([]);
 });
 
+test.skipIf(!able)("what cannot take its place leaves nothing in staging", () => {
+  makeTree(source, { "daily.0/a": file("a\n") });
+  expect(migrateJson([source, target]).code).toBe(0);
+  writeFileSync(join(source, "daily.0/a"), "changed\n");
+  run("chattr", "+i", join(target, "daily.0/a"));
+  try {
+    const done = migrateJson([source, target]);
+    expect({ code: done.code, failures: failuresOf(done) }).toEqual({
+      code: 3,
+      failures: ["daily.0/a EPERM"],
+    });
+    expect(readdirSync(join(target, ".dedupe/staging"))).toEqual([]);
+  } finally {
+    run("chattr", "-i", join(target, "daily.0/a"));
+  }
+});
+
 test.skipIf(!able)("a directory that is not empty does not leave its place without --delete", async () => {
   makeTree(source, { "host2/daily.0/p": file("precious\n"), "host1/daily.0/a": file("a\n") });
   expect(migrateJson([source, target]).code).toBe(0);

@@ -20,14 +20,20 @@ beforeEach(() => {
   }
 });
 
-/** Runs the command in the source just before the directory is read. */
-async function migrateWhile(command: string, directory: string) {
-  const rule = {
-    ...{ calls: ["getdents64"], path: directory },
+/** Runs the command in the source just before the first such call with the path. */
+const before = (call: string, path: string, command: string) =>
+  ({
+    ...{ calls: [call], path },
     action: { type: "run", when: "before", command: `cd ${source} && ${command}` },
-  } as const;
-  return migrate(source, target, { plan: { rules: [rule] }, args: ["-j1"] });
+  }) as const;
+
+async function migrateWith(...rules: ReturnType<typeof before>[]) {
+  return migrate(source, target, { plan: { rules }, args: ["-j1"] });
 }
+
+/** Runs the command in the source just before the directory is read. */
+const migrateWhile = async (command: string, directory: string) =>
+  migrateWith(before("getdents64", directory, command));
 
 describe("a source that is rotated during the run", () => {
   it.each(["daily.0/sub", "daily.1/sub", "daily.2/sub"])(
@@ -52,6 +58,42 @@ describe("a source that is rotated during the run", () => {
     expect(statSync(join(target, "daily.1")).mtimeMs).not.toBe(statSync(join(source, "daily.1")).mtimeMs);
     expect(migrateJson(["--delete", source, target]).code).toBe(0);
     expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("while an update is put into place leaves the snapshot the metadata that was walked", async () => {
+    expect(migrateJson([source, target]).code).toBe(0);
+    makeTree(join(source, "daily.1"), { new: file("new\n") });
+    utimesSync(join(source, "daily.1"), 1_600_000_000, 1_600_000_000);
+    const { code, failures } = await migrateWith(before("renameat2", join(target, "daily.1"), rotate));
+    expect(code).toBe(3);
+    expect(failures).toContainEqual(expect.objectContaining({ path: "daily.1", code: "ROTATED" }));
+    expect(statSync(join(target, "daily.1")).mtimeMs).toBe(1_600_000_000_000);
+  });
+
+  it("between the list of its snapshots and the look at them is told of", async () => {
+    const { code, failures, stdout } = await migrateWith(before("statx", "daily.", rotate));
+    expect([code, failures.map((each) => each.path)]).toEqual([3, ["daily.3"]]);
+    expect(stdout).not.toContain("CAME_MEANWHILE");
+    expect(migrateJson([source, target]).code).toBe(0);
+    expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("is told of where a snapshot was half removed when it was read, and went", async () => {
+    const { code, failures } = await migrateWith(
+      before("getdents64", "daily.1/sub", "rm daily.1/sub/big"),
+      before("renameat2", ".dedupe/staging", "rm -r daily.1"),
+    );
+    expect([code, failures.map((each) => `${each.path} ${each.code}`)]).toEqual([3, ["daily.1 ROTATED"]]);
+    expect(failures[0]?.message).toMatch(/^it left the source/);
+    expect(migrateJson(["--delete", source, target]).code).toBe(0);
+    expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
+  });
+
+  it("gives a new snapshot that takes the place of a file its own metadata", async () => {
+    makeTree(target, { "daily.1": file("a file\n") });
+    const { mtimeMs } = statSync(join(source, "daily.1"));
+    expect((await migrateWith(before("renameat2", "daily.1", rotate))).code).toBe(3);
+    expect(statSync(join(target, "daily.1")).mtimeMs).toBe(mtimeMs);
   });
 
   it("is none where a snapshot merely came meanwhile", async () => {
