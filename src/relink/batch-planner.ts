@@ -1,5 +1,5 @@
-import { mostOf } from "../tree/most.ts";
 import type { Sys } from "../sys/sys.ts";
+import { mostOf } from "../tree/most.ts";
 import { Ref } from "../../store/store.ts";
 import { BatchDraft, PlaceReader, type Place } from "./batch.ts";
 import type { BatchMemory } from "./batch-memory.ts";

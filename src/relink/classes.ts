@@ -1,5 +1,5 @@
-import { mostOf } from "../tree/most.ts";
 import type { Sys } from "../sys/sys.ts";
+import { mostOf } from "../tree/most.ts";
 import {
   BEST_UNIT,
   BLOCKS_HIGH,

@@ -1,8 +1,8 @@
-import { mostOf } from "../tree/most.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { mergeRuns, type Run } from "../relink/sorter.ts";
 import { S_IFMT, S_IFREG } from "../sys/constants.ts";
 import type { Sys } from "../sys/sys.ts";
+import { mostOf } from "../tree/most.ts";
 import {
   BLOCKS_HIGH,
   BLOCK_BYTES,
