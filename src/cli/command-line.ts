@@ -5,10 +5,8 @@ import { exitCodes } from "../exit-codes.ts";
 import type { CommandOptions } from "../options.ts";
 import { compactOptionSpecs, compactOptions } from "../options/compact.ts";
 import { longName, type TypedOption } from "../options/common.ts";
-import { migrateOptionSpecs } from "../options/migrate-specs.ts";
-import { migrateOptions } from "../options/migrate.ts";
-import { verifyOptionSpecs } from "../options/verify-specs.ts";
-import { verifyOptions } from "../options/verify.ts";
+import { migrateOptionSpecs, migrateOptions } from "../options/migrate.ts";
+import { verifyOptionSpecs, verifyOptions } from "../options/verify.ts";
 import { relinkOptions, relinkOptionSpecs } from "../options/relink.ts";
 import { statsOptions, statsOptionSpecs } from "../options/stats.ts";
 

@@ -1,5 +1,6 @@
 /** What the commands' options have in common: defaults, and how what was typed is applied. */
 import { availableParallelism } from "node:os";
+import { resolve } from "node:path";
 import { usageError } from "../errors.ts";
 import type { JobsOptions, MigrateOptions, OutputOptions } from "../options.ts";
 
@@ -64,4 +65,17 @@ export function checkOutput({ quiet, verbose }: OutputOptions): void {
 
 export function checkSizes(options: Pick<MigrateOptions, "minSizeBytes" | "maxSizeBytes">): void {
   if (options.minSizeBytes > options.maxSizeBytes) throw usageError("--min-size is larger than --max-size");
+}
+
+/** What is only read must not change meanwhile. By name only: what symlinks hide, the preflight has to find. */
+export function checkOutside(
+  path: string | undefined,
+  option: string,
+  root: string | undefined,
+  why: string,
+): void {
+  if (path === undefined || root === undefined) return;
+  const outer = resolve(root);
+  if (`${resolve(path)}/`.startsWith(outer === "/" ? "//" : `${outer}/`))
+    throw usageError(`${option} ${path} lies inside ${why}`);
 }

@@ -2,9 +2,8 @@
 import { usageError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
 import { applyTyped, checkOutput, outputDefaults, runningDefaults, type TypedOption } from "./common.ts";
-import { output, running, type OptionSpec } from "./migrate-specs.ts";
+import { output, running, timeLimit, type OptionSpec } from "./shared-specs.ts";
 import { checkTarget, rsnapshotConfSpec } from "./rsnapshot.ts";
-import { parseDuration } from "./values.ts";
 
 /** In the order in which reports name them. */
 const steps = ["sweep", "adopt", "refile", "prune", "fold", "index"] as const;
@@ -31,12 +30,7 @@ const care: OptionSpec<CompactOptions>[] = [
 ];
 
 const own: OptionSpec<CompactOptions>[] = [
-  {
-    flags: "--time-limit <time>",
-    help: "stop at a safe point after this time, such as 90s, 30m or 2h; the next run goes on",
-    group: "Running:",
-    apply: (options, value) => (options.timeLimitMs = parseDuration(value, "--time-limit")),
-  },
+  timeLimit,
   {
     flags: "--priority <idle|normal>",
     help: "let all other work on the machine go first (idle, the default), or not",

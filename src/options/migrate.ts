@@ -1,9 +1,9 @@
-/** The options of `dedupe migrate` as typed -> the validated type. */
-import { resolve } from "node:path";
+/** The options of `dedupe migrate`: the table for the parser and the help, and what was typed -> the validated type. */
 import { usageError } from "../errors.ts";
 import type { MigrateOptions } from "../options.ts";
 import {
   applyTyped,
+  checkOutside,
   checkOutput,
   checkSizes,
   mergingDefaults,
@@ -11,8 +11,61 @@ import {
   runningDefaults,
   type TypedOption,
 } from "./common.ts";
-import { migrateOptionSpecs } from "./migrate-specs.ts";
-import { given } from "./values.ts";
+import { merging, output, running, selection, type OptionSpec } from "./shared-specs.ts";
+import { given, parseCount } from "./values.ts";
+
+const copying: OptionSpec<MigrateOptions>[] = [
+  {
+    flags: "--no-xattrs",
+    help: "do not copy extended attributes and ACLs",
+    group: "Copying:",
+    apply: (options) => (options.xattrs = false),
+  },
+  {
+    flags: "--strict",
+    help: "exit with 3 if an attribute could not be kept",
+    group: "Copying:",
+    apply: (options) => (options.strict = true),
+  },
+  {
+    flags: "--checksum",
+    help: "read every inode again, whatever its size and times say",
+    group: "Copying:",
+    apply: (options) => (options.checksum = true),
+  },
+  {
+    flags: "--delete",
+    help: "remove from the target what the source no longer has",
+    group: "Copying:",
+    apply: (options) => (options.delete = true),
+  },
+  {
+    flags: "--force-delete",
+    help: "with --delete: even if the source is empty or lost a filesystem since the last run",
+    group: "Copying:",
+    apply: (options) => (options.forceDelete = true),
+  },
+  {
+    flags: "--max-delete <n>",
+    help: "with --delete: remove no more than this many names",
+    group: "Copying:",
+    apply: (options, value) => (options.maxDelete = parseCount(value, "--max-delete", { min: 0 })),
+  },
+  {
+    flags: "--remove-source-files",
+    help: "remove from the source what is durable on the target and was read again there",
+    group: "Copying:",
+    apply: (options) => (options.removeSourceFiles = true),
+  },
+];
+
+export const migrateOptionSpecs: readonly OptionSpec<MigrateOptions>[] = [
+  ...selection,
+  ...merging,
+  ...copying,
+  ...running,
+  ...output,
+];
 
 export function migrateOptions(
   typed: readonly TypedOption[],
@@ -54,15 +107,8 @@ function checkTogether(options: MigrateOptions): void {
     throw usageError("--force-delete means nothing without --delete");
   if (!options.delete && options.maxDelete !== undefined)
     throw usageError("--max-delete means nothing without --delete");
-  checkOutsideSource(options.logFile, "--log-file", options.source);
-  checkOutsideSource(options.indexDir, "--index", options.source);
-}
-
-/** P1. By name only: what symlinks hide, the preflight has to find. */
-function checkOutsideSource(path: string | undefined, option: string, source: string): void {
-  if (path === undefined) return;
-  const root = resolve(source);
-  if (`${resolve(path)}/`.startsWith(root === "/" ? "//" : `${root}/`)) {
-    throw usageError(`${option} ${path} lies inside the source, which is never written`);
-  }
+  // P1
+  const why = "the source, which is never written";
+  checkOutside(options.logFile, "--log-file", options.source, why);
+  checkOutside(options.indexDir, "--index", options.source, why);
 }

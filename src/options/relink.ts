@@ -11,8 +11,8 @@ import {
   runningDefaults,
   type TypedOption,
 } from "./common.ts";
-import { merging, output, running, selection, type OptionSpec } from "./migrate-specs.ts";
-import { given, parseDuration } from "./values.ts";
+import { merging, output, running, selection, timeLimit, type OptionSpec } from "./shared-specs.ts";
+import { given } from "./values.ts";
 
 const own: OptionSpec<RelinkOptions>[] = [
   {
@@ -27,12 +27,7 @@ const own: OptionSpec<RelinkOptions>[] = [
     group: "Running:",
     apply: (options) => (options.full = true),
   },
-  {
-    flags: "--time-limit <time>",
-    help: "stop at a safe point after this time, such as 90s, 30m or 2h; the next run goes on",
-    group: "Running:",
-    apply: (options, value) => (options.timeLimitMs = parseDuration(value, "--time-limit")),
-  },
+  timeLimit,
 ];
 
 export const relinkOptionSpecs: readonly OptionSpec<RelinkOptions>[] = [

@@ -1,23 +1,45 @@
-/** The options of `dedupe migrate`: one table for the parser and the help. */
+/** Options that several commands have, for their tables. */
 import { usageError } from "../errors.ts";
-import type { JobsOptions, MigrateOptions, OutputOptions, RelinkOptions } from "../options.ts";
-import { maxJobs } from "./common.ts";
-import { given, parseCount, parseRate, parseSize } from "./values.ts";
+import type {
+  CompactOptions,
+  JobsOptions,
+  MigrateOptions,
+  OutputOptions,
+  RelinkOptions,
+} from "../options.ts";
+import { longName, maxJobs } from "./common.ts";
+import { given, parseCount, parseDuration, parseRate, parseSize } from "./values.ts";
 
-/** What options of several commands are about. */
-export type SharedOptions = Omit<MigrateOptions | RelinkOptions, "command">;
-
-type RunningOptions = Pick<SharedOptions, "dryRun" | "jobs" | "areJobsGiven" | "bwlimitBytes" | "indexDir">;
-
-export type OptionSpec<Options = MigrateOptions> = {
+/** One option of a command's table, which is for the parser and for the help. */
+export type OptionSpec<Options> = {
   /** As commander reads and help prints it. */
   flags: string;
   help: string;
-  group: "Selection:" | "Merging:" | "Care:" | "Copying:" | "Reading:" | "Running:" | "Output:";
+  group:
+    | "Selection:"
+    | "Merging:"
+    | "Copying:"
+    | "Care:"
+    | "Checking a store:"
+    | "Comparing:"
+    | "Running:"
+    | "Output:";
   apply: (options: Options, value: string) => void;
 };
 
-export const selection: OptionSpec<SharedOptions>[] = [
+type MergingOptions = Omit<MigrateOptions | RelinkOptions, "command">;
+type RunningOptions = Pick<MergingOptions | CompactOptions, "dryRun" | "bwlimitBytes" | "indexDir"> &
+  JobsOptions;
+
+/** The same option in other words, where a command means another thing by it; by its long name. */
+export function reworded<Options>(
+  specs: readonly OptionSpec<Options>[],
+  changes: Readonly<Record<string, Partial<OptionSpec<Options>>>>,
+): OptionSpec<Options>[] {
+  return specs.map((spec) => ({ ...spec, ...changes[longName(spec.flags)] }));
+}
+
+export const filters: OptionSpec<Pick<MergingOptions, "filters">>[] = [
   {
     flags: "--exclude <pattern>",
     help: "leave out what matches, as rsync does; the first rule that matches decides",
@@ -50,21 +72,25 @@ export const selection: OptionSpec<SharedOptions>[] = [
     group: "Selection:",
     apply: ({ filters }, value) => filters.push({ type: "filter", pattern: Buffer.from(value) }),
   },
-  {
-    flags: "--snapshots <glob>",
-    help: "the directories that are snapshots, if they are not recognised",
-    group: "Selection:",
-    apply: (options, value) => (options.snapshotsGlob = given(value, "--snapshots")),
-  },
-  {
-    flags: "-x, --one-file-system",
-    help: "do not cross mount points",
-    group: "Selection:",
-    apply: (options) => (options.oneFileSystem = true),
-  },
 ];
 
-export const merging: OptionSpec<SharedOptions>[] = [
+export const snapshots: OptionSpec<Pick<MergingOptions, "snapshotsGlob">> = {
+  flags: "--snapshots <glob>",
+  help: "the directories that are snapshots, if they are not recognised",
+  group: "Selection:",
+  apply: (options, value) => (options.snapshotsGlob = given(value, "--snapshots")),
+};
+
+export const oneFileSystem: OptionSpec<Pick<MergingOptions, "oneFileSystem">> = {
+  flags: "-x, --one-file-system",
+  help: "do not cross mount points",
+  group: "Selection:",
+  apply: (options) => (options.oneFileSystem = true),
+};
+
+export const selection: OptionSpec<MergingOptions>[] = [...filters, snapshots, oneFileSystem];
+
+export const merging: OptionSpec<MergingOptions>[] = [
   {
     flags: "--merge <all|none>",
     help: "make one inode of every identical pair (all, the default), or keep only the source's own hard links (none)",
@@ -109,52 +135,7 @@ export const merging: OptionSpec<SharedOptions>[] = [
   },
 ];
 
-const copying: OptionSpec[] = [
-  {
-    flags: "--no-xattrs",
-    help: "do not copy extended attributes and ACLs",
-    group: "Copying:",
-    apply: (options) => (options.xattrs = false),
-  },
-  {
-    flags: "--strict",
-    help: "exit with 3 if an attribute could not be kept",
-    group: "Copying:",
-    apply: (options) => (options.strict = true),
-  },
-  {
-    flags: "--checksum",
-    help: "read every inode again, whatever its size and times say",
-    group: "Copying:",
-    apply: (options) => (options.checksum = true),
-  },
-  {
-    flags: "--delete",
-    help: "remove from the target what the source no longer has",
-    group: "Copying:",
-    apply: (options) => (options.delete = true),
-  },
-  {
-    flags: "--force-delete",
-    help: "with --delete: even if the source is empty or lost a filesystem since the last run",
-    group: "Copying:",
-    apply: (options) => (options.forceDelete = true),
-  },
-  {
-    flags: "--max-delete <n>",
-    help: "with --delete: remove no more than this many names",
-    group: "Copying:",
-    apply: (options, value) => (options.maxDelete = parseCount(value, "--max-delete", { min: 0 })),
-  },
-  {
-    flags: "--remove-source-files",
-    help: "remove from the source what is durable on the target and was read again there",
-    group: "Copying:",
-    apply: (options) => (options.removeSourceFiles = true),
-  },
-];
-
-export const jobs: OptionSpec<JobsOptions> & { group: "Running:" } = {
+export const jobs: OptionSpec<JobsOptions> = {
   flags: "-j, --jobs <n>",
   help: "worker threads, 1 to 64 (default: one a core, or one where little is to be read)",
   group: "Running:",
@@ -162,6 +143,20 @@ export const jobs: OptionSpec<JobsOptions> & { group: "Running:" } = {
     options.jobs = parseCount(value, "--jobs", { min: 1, max: maxJobs });
     options.areJobsGiven = true;
   },
+};
+
+export const bwlimit: OptionSpec<Pick<RunningOptions, "bwlimitBytes">> = {
+  flags: "--bwlimit <rate>",
+  help: "read no faster than this, in KiB a second or with a suffix such as 1.5M; 0 is no limit",
+  group: "Running:",
+  apply: (options, value) => (options.bwlimitBytes = parseRate(value, "--bwlimit")),
+};
+
+export const index: OptionSpec<Pick<RunningOptions, "indexDir">> = {
+  flags: "--index <dir>",
+  help: "where the index lives (default: .dedupe/index on the target)",
+  group: "Running:",
+  apply: (options, value) => (options.indexDir = given(value, "--index")),
 };
 
 export const running: OptionSpec<RunningOptions>[] = [
@@ -172,19 +167,16 @@ export const running: OptionSpec<RunningOptions>[] = [
     apply: (options) => (options.dryRun = true),
   },
   jobs,
-  {
-    flags: "--bwlimit <rate>",
-    help: "read no faster than this, in KiB a second or with a suffix such as 1.5M; 0 is no limit",
-    group: "Running:",
-    apply: (options, value) => (options.bwlimitBytes = parseRate(value, "--bwlimit")),
-  },
-  {
-    flags: "--index <dir>",
-    help: "where the index lives (default: .dedupe/index on the target)",
-    group: "Running:",
-    apply: (options, value) => (options.indexDir = given(value, "--index")),
-  },
+  bwlimit,
+  index,
 ];
+
+export const timeLimit: OptionSpec<Pick<RelinkOptions | CompactOptions, "timeLimitMs">> = {
+  flags: "--time-limit <time>",
+  help: "stop at a safe point after this time, such as 90s, 30m or 2h; the next run goes on",
+  group: "Running:",
+  apply: (options, value) => (options.timeLimitMs = parseDuration(value, "--time-limit")),
+};
 
 export const output: OptionSpec<OutputOptions>[] = [
   {
@@ -223,14 +215,6 @@ export const output: OptionSpec<OutputOptions>[] = [
     group: "Output:",
     apply: (options, value) => (options.logFile = given(value, "--log-file")),
   },
-];
-
-export const migrateOptionSpecs: readonly OptionSpec[] = [
-  ...selection,
-  ...merging,
-  ...copying,
-  ...running,
-  ...output,
 ];
 
 function parseMerge(value: string): "all" | "none" {
