@@ -3,7 +3,7 @@ import type { CompactSummary } from "../report/events.ts";
 import { detach } from "./compact-detach.ts";
 import { openCompact, type CompactRun } from "./compact-run.ts";
 import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
-import type { CommandContext } from "./context.ts";
+import { whenStopped, type CommandContext } from "./context.ts";
 import { preflightRefusal } from "./preflight.ts";
 import { withRsnapshotLock } from "./rsnapshot-lock.ts";
 
@@ -35,11 +35,9 @@ async function compactTarget(options: WithTarget<CompactOptions>, context: Comma
 /** Until all is done, a signal comes or the time is over; then everything is made durable. */
 async function care(run: CompactRun, { stop, reporter }: CommandContext): Promise<CompactEnding> {
   const stopProgress = run.reportProgress();
-  const onStop = (): void => {
+  const letGo = whenStopped(stop, () => {
     run.pool.control.stop();
-  };
-  stop.addEventListener("abort", onStop);
-  if (stop.aborted) onStop();
+  });
   const limit = run.startTimeLimit();
   try {
     let isWhole = await run.compaction.plan();
@@ -54,7 +52,7 @@ async function care(run: CompactRun, { stop, reporter }: CommandContext): Promis
     return { type: "failed", error: error as Error };
   } finally {
     clearTimeout(limit);
-    stop.removeEventListener("abort", onStop);
+    letGo();
     stopProgress();
   }
 }

@@ -19,3 +19,12 @@ export type CommandContext = {
    */
   atExit: (cleanup: () => void) => () => void;
 };
+
+/** Does it when the signal comes, at once if it came already. @returns lets go of the signal */
+export function whenStopped(stop: AbortSignal, act: () => void): () => void {
+  stop.addEventListener("abort", act);
+  if (stop.aborted) act();
+  return () => {
+    stop.removeEventListener("abort", act);
+  };
+}

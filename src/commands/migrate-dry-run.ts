@@ -11,7 +11,7 @@ import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import type { UnitPlan } from "../tree/snapshots.ts";
 import { Survey, type NeedCounts, type SurveyResult, type SurveySetup } from "../work/survey.ts";
 import { MetInodes, StoreView, ensureIndex, shareForReading } from "../../store/store.ts";
-import type { CommandContext, StopReason } from "./context.ts";
+import { whenStopped, type CommandContext, type StopReason } from "./context.ts";
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import {
@@ -148,11 +148,9 @@ async function goThrough(
 ): Promise<{ ending: Ending; result?: SurveyResult }> {
   const { context, temporary } = run;
   const { reporter, stop } = context;
-  const onStop = (): void => {
+  const letGo = whenStopped(stop, () => {
     survey.stop();
-  };
-  stop.addEventListener("abort", onStop);
-  if (stop.aborted) survey.stop();
+  });
   try {
     const result = await survey.run(setupOf(run), {
       ...migrationListener(run, tally),
@@ -169,7 +167,7 @@ async function goThrough(
   } catch (error) {
     return { ending: { type: "failed", error: error as Error } };
   } finally {
-    stop.removeEventListener("abort", onStop);
+    letGo();
   }
 }
 

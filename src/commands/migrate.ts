@@ -1,6 +1,6 @@
 import type { MigrateOptions } from "../options.ts";
 import type { Summary } from "../report/events.ts";
-import type { CommandContext, StopReason } from "./context.ts";
+import { whenStopped, type CommandContext, type StopReason } from "./context.ts";
 import { dryRun } from "./migrate-dry-run.ts";
 import { finishInterruptedRemoval, removeSource } from "./migrate-remove.ts";
 import { countSnapshots, openRun, type MigrateRun } from "./migrate-run.ts";
@@ -36,11 +36,9 @@ async function copyAll(run: MigrateRun, context: CommandContext): Promise<Ending
   const { reporter, stop } = context;
   reporter.emit({ type: "plan", snapshots: countSnapshots(run.plan) });
   const stopProgress = run.reportProgress();
-  const onStop = (): void => {
+  const letGo = whenStopped(stop, () => {
     run.pool.control.stop();
-  };
-  stop.addEventListener("abort", onStop);
-  if (stop.aborted) onStop();
+  });
   try {
     run.migration.prepareContainers(run.plan.containers);
     await run.migration.run(run.pool);
@@ -56,7 +54,7 @@ async function copyAll(run: MigrateRun, context: CommandContext): Promise<Ending
   } catch (error) {
     return { type: "failed", error: error as Error };
   } finally {
-    stop.removeEventListener("abort", onStop);
+    letGo();
     stopProgress();
   }
 }

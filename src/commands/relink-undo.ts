@@ -10,7 +10,7 @@ import { RelinkPool } from "../relink/relink-pool.ts";
 import { openScratch } from "../relink/record-file.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { Failure } from "../work/messages.ts";
-import type { CommandContext } from "./context.ts";
+import { whenStopped, type CommandContext } from "./context.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
@@ -93,11 +93,9 @@ async function undo(parts: Parts): Promise<RelinkEnding> {
   const { store, logFd } = opened;
   if (!options.dryRun && store === undefined) throw noRoom(root);
   const { undoing, pool, plan, close } = await openUndo(parts);
-  const onStop = (): void => {
+  const letGo = whenStopped(context.stop, () => {
     pool.control.stop();
-  };
-  context.stop.addEventListener("abort", onStop);
-  if (context.stop.aborted) onStop();
+  });
   const limit = startTimeLimit(options, pool.control);
   try {
     const isWhole = await undoing.run();
@@ -113,7 +111,7 @@ async function undo(parts: Parts): Promise<RelinkEnding> {
     counters.loggedNames = plan.loggedNames;
     counters.otherNames = plan.otherNames;
     clearTimeout(limit);
-    context.stop.removeEventListener("abort", onStop);
+    letGo();
     await close();
   }
 }

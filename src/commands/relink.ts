@@ -1,6 +1,6 @@
 import type { RelinkOptions } from "../options.ts";
 import type { RelinkSummary } from "../report/events.ts";
-import type { CommandContext } from "./context.ts";
+import { whenStopped, type CommandContext } from "./context.ts";
 import { preflightRefusal } from "./preflight.ts";
 import { openRelink, type RelinkRun } from "./relink-run.ts";
 import { undoRelink } from "./relink-undo.ts";
@@ -35,11 +35,9 @@ export async function relink(options: RelinkOptions, context: CommandContext): P
 /** Until all is done, a signal comes or the time is over; then everything is made durable. */
 async function heal(run: RelinkRun, { stop }: CommandContext): Promise<RelinkEnding> {
   const stopProgress = run.reportProgress();
-  const onStop = (): void => {
+  const letGo = whenStopped(stop, () => {
     run.pool.control.stop();
-  };
-  stop.addEventListener("abort", onStop);
-  if (stop.aborted) onStop();
+  });
   const limit = run.startTimeLimit();
   try {
     const isWhole = await run.relinking.run();
@@ -49,7 +47,7 @@ async function heal(run: RelinkRun, { stop }: CommandContext): Promise<RelinkEnd
     return { type: "failed", error: error as Error };
   } finally {
     clearTimeout(limit);
-    stop.removeEventListener("abort", onStop);
+    letGo();
     stopProgress();
   }
 }

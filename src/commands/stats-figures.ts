@@ -25,7 +25,7 @@ import { RunSorter, type Run } from "../relink/sorter.ts";
 import { identifyFilesystem } from "../tree/identity.ts";
 import { RunFailure } from "../work/errors.ts";
 import { STORE_NAME, readIndexedTargets, type IndexedTargets } from "../../store/store.ts";
-import type { StopReason } from "./context.ts";
+import { whenStopped, type StopReason } from "./context.ts";
 import { reportStatsProgress, type StatsRun } from "./stats-run.ts";
 
 /** Index rows between two looks at what else there is to do. */
@@ -44,11 +44,9 @@ export type StatsEnding =
 export async function figuresOf(run: StatsRun): Promise<StatsEnding> {
   const { pool, context } = run;
   const stopProgress = reportStatsProgress(run);
-  const onStop = (): void => {
+  const letGo = whenStopped(context.stop, () => {
     pool.control.stop();
-  };
-  context.stop.addEventListener("abort", onStop);
-  if (context.stop.aborted) onStop();
+  });
   try {
     const ending = await count(run);
     if (ending !== undefined) return ending;
@@ -58,7 +56,7 @@ export async function figuresOf(run: StatsRun): Promise<StatsEnding> {
     if (error instanceof RunFailure) return { type: "failed", error };
     throw error;
   } finally {
-    context.stop.removeEventListener("abort", onStop);
+    letGo();
     stopProgress();
   }
 }

@@ -11,7 +11,7 @@ import { zeroTally, type Tally } from "../verify/control.ts";
 import { Crew, CrewFailure, type CrewListener } from "../verify/crew.ts";
 import type { Failure, Finding, TreeRoot, WorkerSetup } from "../verify/messages.ts";
 import { noParts, type Parts } from "../verify/trees.ts";
-import type { CommandContext, StopReason } from "./context.ts";
+import { whenStopped, type CommandContext, type StopReason } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import type { Root } from "./preflight.ts";
@@ -143,11 +143,9 @@ export async function withCrew(
     { ...listener(run), ...told },
   );
   const stopProgress = reportProgress(run, crew);
-  const onStop = (): void => {
+  const letGo = whenStopped(context.stop, () => {
     crew.stop();
-  };
-  context.stop.addEventListener("abort", onStop);
-  if (context.stop.aborted) crew.stop();
+  });
   try {
     await work(crew);
     if (!context.stop.aborted) return { type: "finished" };
@@ -157,7 +155,7 @@ export async function withCrew(
     if (error instanceof CrewFailure) return { type: "failed", error };
     throw error;
   } finally {
-    context.stop.removeEventListener("abort", onStop);
+    letGo();
     stopProgress();
     run.tally = crew.tally;
     await crew.close();
