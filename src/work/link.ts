@@ -70,7 +70,7 @@ export class Linker {
       return;
     }
     for (let attempt = 0; ; attempt++) {
-      const at = this.#placer.open(frame, entry.name);
+      const at = this.#placer.open(frame, entry.name, session.found);
       const result = session.link(ref, at.fd, scratch.at(at.name));
       if (result === 0) {
         this.#finish(frame, entry, at);
