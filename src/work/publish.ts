@@ -18,6 +18,7 @@ import { readActions, type Action } from "./actions.ts";
 import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
+import { immutableText } from "./immutable.ts";
 import { changed, exchange, exchangeAgain } from "./exchange.ts";
 import { PublishedDirectories, type SourceDirectory } from "./published-directory.ts";
 import { isStranger, updateName } from "./staged-name.ts";
@@ -177,8 +178,19 @@ export class Publisher {
       work();
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
-      published.failures.push({ path: pathOfAction(action), code, message });
+      const why = code === "EPERM" ? this.#immutableText(action, message) : message;
+      published.failures.push({ path: pathOfAction(action), code, message: why });
     }
+  }
+
+  #immutableText(action: Action, otherwise: string): string {
+    const { directory } = action;
+    const dirFd = openBelow(this.#kernel, this.#roots.targetFd, directory);
+    if (dirFd < 0) return otherwise;
+    const text = immutableText(this.#kernel, dirFd, "name" in action ? action.name : Buffer.alloc(0));
+    this.#kernel.sys.close(dirFd);
+    if (text !== undefined || action.type !== "remove") return text ?? otherwise;
+    return `${otherwise}; lsattr -aR shows what is immutable below it`;
   }
 
   #carryOut(action: NameAction): void {
