@@ -1,4 +1,11 @@
-import { S_IFDIR, S_IFMT, S_IFREG, STATX_ATTR_MOUNT_ROOT } from "./constants.ts";
+import {
+  S_IFDIR,
+  S_IFMT,
+  S_IFREG,
+  STATX_ATTR_APPEND,
+  STATX_ATTR_IMMUTABLE,
+  STATX_ATTR_MOUNT_ROOT,
+} from "./constants.ts";
 import type { Address, Memory, Sys } from "./sys.ts";
 
 const SIZE_BYTES = 256;
@@ -98,6 +105,10 @@ export class Stat {
     return (this.#word(14) & STATX_ATTR_MOUNT_ROOT) === 0
       ? undefined
       : (this.#word(2) & STATX_ATTR_MOUNT_ROOT) !== 0;
+  }
+  /** Neither linked to nor removed, by anyone (chattr +i, +a), as far as the filesystem says so. */
+  get isImmutable(): boolean {
+    return (this.#word(2) & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) !== 0;
   }
   /** st_dev folded into 32 bits: the kernel's own dev_t has 12 bits of major and 20 of minor. */
   get device(): number {

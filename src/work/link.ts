@@ -1,7 +1,7 @@
 import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import type { Address } from "../sys/sys.ts";
-import type { InodeKey, Ref } from "../../store/store.ts";
+import { STORE_NAME, type InodeKey, type Ref } from "../../store/store.ts";
 import { procPath } from "../tree/apply.ts";
 import { plainAttributes, readAttributes } from "../tree/attributes.ts";
 import type { Entry } from "../tree/listing.ts";
@@ -70,7 +70,7 @@ export class Linker {
       return;
     }
     for (let attempt = 0; ; attempt++) {
-      const at = this.#placer.open(frame, entry.name);
+      const at = this.#placer.open(frame, entry.name, session.found);
       const result = session.link(ref, at.fd, scratch.at(at.name));
       if (result === 0) {
         this.#finish(frame, entry, at);
@@ -81,6 +81,7 @@ export class Linker {
         this.#rollOver(frame, entry, key, mostInSnapshot);
         return;
       }
+      if (result === -errno.EPERM) this.#refuseImmutable();
       if (result !== -errno.EEXIST || attempt > 0) targetFailed("linkat", result);
       if (frame.mode === "refill" && this.#placer.lookAt(frame, entry.name) && this.#isFound()) {
         counters.linkedNames++;
@@ -88,6 +89,15 @@ export class Linker {
       }
       this.#placer.clear(frame, entry.name);
     }
+  }
+
+  /** By one name of an inode all others are as much: its name in the store is sure to be there. */
+  #refuseImmutable(): void {
+    const { session, ref, targetStat } = this.#thread;
+    if (session.stat(ref, targetStat) < 0 || !targetStat.isImmutable) return;
+    const path = `${STORE_NAME}/${ref.kind === "object" ? "objects" : "groups"}/${ref.text}`;
+    const message = `its inode on the target is immutable or append-only: chattr -ia ${path} there, and run again`;
+    throw new EntryFailure("EPERM", message);
   }
 
   #isFound(): boolean {

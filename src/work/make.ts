@@ -22,6 +22,9 @@ import type { Thread } from "./thread.ts";
 /** What a symlink or special is, beside its attributes. */
 export type Special = { type: number; rdevMajor: number; rdevMinor: number; linkTarget: Buffer | undefined };
 
+/** Shorter ones are taken everywhere: xfs, and ext4 with blocks of 1 KiB, take 1,023 bytes, others more. */
+const LONG_TEXT_BYTES = 1024;
+
 /** Creates inodes on the target, each with all of its attributes. */
 export class Maker {
   readonly #thread: Thread;
@@ -122,10 +125,19 @@ export class Maker {
         return at;
       }
       if (result === -errno.EPERM && (special.type === S_IFBLK || special.type === S_IFCHR)) return undefined;
+      if (result === -errno.ENAMETOOLONG) this.#refuseText(special);
       if (result !== -errno.EEXIST || attempt > 0)
         targetFailed(special.type === S_IFLNK ? "symlinkat" : "mknodat", result);
       this.#placer.clear(frame, name);
     }
+  }
+
+  #refuseText({ linkTarget }: Special): void {
+    // Else it is the name that is too long.
+    if (linkTarget === undefined || linkTarget.length < LONG_TEXT_BYTES) return;
+    const length = String(linkTarget.length);
+    const message = `it is a symlink to ${length} bytes, which is more than the target's filesystem takes`;
+    throw new EntryFailure("ENAMETOOLONG", message);
   }
 
   #makeSpecial(at: Destination, special: Special): number {

@@ -5,14 +5,12 @@ import { appendAction } from "./actions.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction } from "./messages.ts";
+import { updateName } from "./staged-name.ts";
 import { beyond } from "./target-path.ts";
 import type { Thread } from "./thread.ts";
 
-/** Names of staged entries of updates; swept by the next run when this one dies. */
-export const stagedUpdateName = (serial: number): string => `u${String(serial)}`;
-
 /** Where a name is made: in the staged directory itself, or aside, to be published after the seal. */
-export type Destination = { fd: number; name: Buffer; serial: number };
+export type Destination = { fd: number; name: Buffer; serial: number; newIno: bigint };
 
 /**
  * Decides where names go. While a snapshot is being built (fill, refill) they are made where they will live. In a
@@ -67,13 +65,17 @@ export class Placer {
     }
   }
 
-  /** Where the name is to be made. In a published directory `targetStat` then tells what it will replace. */
-  open(frame: Frame, name: Buffer): Destination {
+  /**
+   * Where the name is to be made, of that inode where it is known. In a published directory `targetStat` then tells what it
+   * will replace.
+   */
+  open(frame: Frame, name: Buffer, inode?: { inoLow: number; inoHigh: number }): Destination {
     const { control, stagingFd } = this.#thread;
-    if (!this.isPublished(frame)) return { fd: frame.targetFd, name, serial: -1 };
+    if (!this.isPublished(frame)) return { fd: frame.targetFd, name, serial: -1, newIno: 0n };
     this.lookAt(frame, name);
     const serial = control.nextSerial();
-    return { fd: stagingFd, name: Buffer.from(stagedUpdateName(serial)), serial };
+    const newIno = inode === undefined ? 0n : (BigInt(inode.inoHigh) << 32n) | BigInt(inode.inoLow);
+    return { fd: stagingFd, name: updateName({ serial, oldIno: this.#oldIno, newIno }), serial, newIno };
   }
 
   /** The name is made (at the destination); in a published directory it waits for the seal. It is told once. */
@@ -89,6 +91,7 @@ export class Placer {
       name,
       serial: destination.serial,
       oldIno: this.#oldIno,
+      newIno: destination.newIno,
     });
     this.#thread.tell(frame, name, this.#oldIno === 0n ? action : "replaced");
   }

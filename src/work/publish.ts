@@ -18,14 +18,16 @@ import { readActions, type Action } from "./actions.ts";
 import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
-import { stagedUpdateName } from "./place.ts";
+import { immutableText } from "./immutable.ts";
 import { changed, exchange, exchangeAgain } from "./exchange.ts";
 import { PublishedDirectories, type SourceDirectory } from "./published-directory.ts";
+import { isStranger, updateName } from "./staged-name.ts";
 import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
 export type PublishRules = DeleteRules & { delete: boolean; xattrs: boolean };
 type Roots = { sourceFd: number; targetFd: number; stagingFd: number };
 type NameAction = Action & { type: "put" | "remove" };
+type PutAction = Action & { type: "put" };
 export type Published = { changes: number; deletedNames: number; failures: Failure[]; deletesHeld: number };
 
 /** Directories that are remembered as finished: of two records of one that are further apart the second costs a look. */
@@ -176,14 +178,25 @@ export class Publisher {
       work();
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
-      published.failures.push({ path: pathOfAction(action), code, message });
+      const why = code === "EPERM" ? this.#immutableText(action, message) : message;
+      published.failures.push({ path: pathOfAction(action), code, message: why });
     }
+  }
+
+  #immutableText(action: Action, otherwise: string): string {
+    const { directory } = action;
+    const dirFd = openBelow(this.#kernel, this.#roots.targetFd, directory);
+    if (dirFd < 0) return otherwise;
+    const text = immutableText(this.#kernel, dirFd, "name" in action ? action.name : Buffer.alloc(0));
+    this.#kernel.sys.close(dirFd);
+    if (text !== undefined || action.type !== "remove") return text ?? otherwise;
+    return `${otherwise}; lsattr -aR shows what is immutable below it`;
   }
 
   #carryOut(action: NameAction): void {
     const { sys } = this.#kernel;
     if (action.type === "put" && this.#isUntightened(action.directory)) {
-      removeTree(this.#kernel, this.#roots.stagingFd, Buffer.from(stagedUpdateName(action.serial)));
+      removeTree(this.#kernel, this.#roots.stagingFd, updateName(action));
       throw untightened();
     }
     const dirFd = onTarget(openBelow(this.#kernel, this.#roots.targetFd, action.directory), "openat");
@@ -200,10 +213,10 @@ export class Publisher {
     return this.#untightened.some((above) => isAtOrBelow(path, above));
   }
 
-  #put(dirFd: number, action: NameAction & { type: "put" }): void {
+  #put(dirFd: number, action: PutAction): void {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
-    const staged = Buffer.from(stagedUpdateName(action.serial));
+    const staged = this.#namedByBoth(action);
     const both = { stagingFd, staged, dirFd, name: action.name, ino: action.oldIno };
     try {
       if (this.#take(action, both) !== "exchanged") return;
@@ -216,12 +229,26 @@ export class Publisher {
     const isLoss = this.#stat.isDirectory && !this.#rules.delete && !this.#isEmpty(stagingFd, staged);
     if (!isExpected || isLoss) {
       exchangeAgain(this.#kernel, both);
-      removeTree(this.#kernel, stagingFd, staged);
+      if (!isStranger(this.#kernel, stagingFd, staged)) removeTree(this.#kernel, stagingFd, staged);
       throw isExpected ? new EntryFailure("EISDIR", obstacleTexts.full) : changed();
     }
     const { isDirectory } = this.#stat;
     const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
+  }
+
+  /** The next run can tell what comes out of an exchange from what went in, whenever this one dies. @returns its name */
+  #namedByBoth(action: PutAction): Buffer {
+    const { sys, scratch } = this.#kernel;
+    const { stagingFd } = this.#roots;
+    const staged = updateName(action);
+    if (action.oldIno === 0n || action.newIno !== 0n) return staged;
+    onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
+    const named = updateName({ ...action, newIno: this.#stat.ino });
+    const flags = RENAME_NOREPLACE;
+    const result = sys.renameat2(stagingFd, scratch.at(staged), stagingFd, scratch.at(named), flags);
+    onTarget(result, "renameat2");
+    return named;
   }
 
   /** Throws where the name has not been taken, and the staged entry is still what was made. */

@@ -34,7 +34,7 @@ export class SpecialSettler {
       this.#settleHeld(subject, special, held);
       return;
     }
-    let published: Omit<Destination, "serial"> | undefined;
+    let published: Pick<Destination, "fd" | "name"> | undefined;
     if (this.#placer.isPublished(frame) && this.#placer.lookAt(frame, entry.name)) {
       // More names than the source's are a group that the source has no longer, unless it is this inode's own:
       // its other names may have been moved.
@@ -57,14 +57,14 @@ export class SpecialSettler {
 
   /** Whether an inode that is there is what the new one became, of which the target refused some xattrs. */
   #isRest(
-    there: Omit<Destination, "serial">,
+    there: Pick<Destination, "fd" | "name">,
     made: Destination,
     special: Special,
     wanted: Attributes,
   ): boolean {
     if (wanted.xattrs.length === 0) return false;
     const { sys, scratch, targetStat, xattrs } = this.#thread;
-    const stat = ({ fd, name }: Omit<Destination, "serial">): number =>
+    const stat = ({ fd, name }: Pick<Destination, "fd" | "name">): number =>
       sys.statx(fd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
     onTarget(stat(made), "statx");
     const actual = readAttributes(targetStat, xattrs, { path: procPath(made.fd, made.name) });

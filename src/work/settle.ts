@@ -2,7 +2,7 @@ import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import type { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
-import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey } from "../../store/store.ts";
+import { LARGE_BYTES, SMALL_BYTES, blake3, type InodeKey, type Look } from "../../store/store.ts";
 import { readAttributes, type Attributes } from "../tree/attributes.ts";
 import { isLasting } from "../tree/identity.ts";
 import { asHeld } from "../tree/traits.ts";
@@ -24,12 +24,12 @@ import type { Thread } from "./thread.ts";
 /** A file that goes on changing is given up after this many readings. */
 const READINGS = 4;
 
-/** Content taken in: with `made`, it lies in a new inode already. */
+/** Content taken in: with `made`, it lies in a new inode already; with `found`, `session.found` is an inode that has it. */
 type Taken = {
   digest: Buffer;
   content?: Buffer;
   made?: { at: Destination; actual: Attributes };
-  isSound?: boolean;
+  found?: "object" | "taken over";
 };
 
 /** Deals with names one at a time: finds or makes the inode each must be, and gives it the name. */
@@ -210,18 +210,18 @@ export class Settler {
     if (mayClone || mayKnow || this.#takeover.isLikely(subject, held)) {
       const digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
       if (digest === undefined) return undefined;
-      const isSound = this.#isSound(subject, digest, held, sizeBytes);
+      const isSound = this.#lookFor(subject, digest, held, sizeBytes) === "sound";
       if (isSound && (isDense || !objectLosesHoles(this.#thread, fd, sizeBytes)))
-        return { digest, isSound: true };
-      if (this.#takeover.adopt(subject, held)) return { digest, isSound: true };
+        return { digest, found: "object" };
+      if (this.#takeover.adopt(subject, held)) return { digest, found: "taken over" };
     }
     return this.#copyLarge(subject, fd, sizeBytes, held);
   }
 
-  #isSound({ group }: Subject, digest: Buffer, held: Attributes, sizeBytes: number): boolean {
+  #lookFor({ group }: Subject, digest: Buffer, held: Attributes, sizeBytes: number): Look {
     const { ref } = this.#thread;
     ref.setObject(digest, this.#thread.variantOf(held), group);
-    return this.#thread.look(ref, { ...this.#thread.variantRecord(held), sizeBytes }) === "sound";
+    return this.#thread.look(ref, { ...this.#thread.variantRecord(held), sizeBytes });
   }
 
   #copyLarge(
@@ -248,12 +248,9 @@ export class Settler {
     const { ref, session } = this.#thread;
     const { frame, entry, key } = subject;
     const { content } = taken;
-    if (
-      taken.isSound === true ||
-      (taken.made === undefined && this.#lookOrClear(subject, taken.digest, held))
-    ) {
-      if (!this.#isItself(subject)) this.#countMerged(subject);
-    } else if (taken.made !== undefined || !this.#takeover.adopt(subject, held)) {
+    const found = taken.found ?? this.#find(subject, taken, held);
+    if (found === "object" && !this.#isItself(subject)) this.#countMerged(subject);
+    if (found === undefined) {
       const made =
         taken.made ??
         this.#maker.regular(frame, entry.name, held, (fd) => {
@@ -270,9 +267,9 @@ export class Settler {
     this.#linker.link(frame, entry, key);
   }
 
-  /** One that the table forgot is met again: it was counted then. */
-  #countMerged({ isFirst, state }: Subject): void {
-    if (!isFirst) return;
+  /** One that the table forgot is met again: it was counted then. What is kept apart is merged with nothing. */
+  #countMerged({ isFirst, group, state }: Subject): void {
+    if (!isFirst || group !== undefined) return;
     this.#thread.counters.mergedInodes++;
     this.#thread.counters.mergedBytes += state.sizeBytes;
   }
@@ -283,16 +280,13 @@ export class Settler {
     return session.known(identity, state.ino)?.ref.equals(ref.bytes) ?? false;
   }
 
-  #lookOrClear(subject: Subject, digest: Buffer, held: Attributes): boolean {
-    const { ref, session } = this.#thread;
-    ref.setObject(digest, this.#thread.variantOf(held), subject.group);
-    const look = this.#thread.look(ref, {
-      ...this.#thread.variantRecord(held),
-      sizeBytes: subject.state.sizeBytes,
-    });
+  #find(subject: Subject, { digest, made }: Taken, held: Attributes): Taken["found"] {
+    if (made !== undefined) return undefined;
+    const look = this.#lookFor(subject, digest, held, subject.state.sizeBytes);
+    if (look === "sound") return "object";
     // What stands under the name is not what the name says: the name goes, the inode's other names stay.
-    if (look === "bad") session.discard(ref);
-    return look === "sound";
+    if (look === "bad") this.#thread.session.discard(this.#thread.ref);
+    return this.#takeover.adopt(subject, held) ? "taken over" : undefined;
   }
 
   /** Names the new inode in the store. false: another worker was first, the new inode is gone and theirs found. */

@@ -18,13 +18,26 @@ export function doomedName(serial: number, ino: bigint | undefined): Buffer {
   return Buffer.from(`t${String(serial)}${ino === undefined ? "" : `.${String(ino)}`}`);
 }
 
-const DOOMED = /^t\d+\.(\d+)$/;
+/** A staged entry of an update: the inode that it is to replace (0n: none), and the one that it is (0n: not known yet). */
+export type StagedUpdate = { serial: number; oldIno: bigint; newIno: bigint };
 
-/** Whether it is something that had taken a doomed name a moment before, and a run died before it could put it back. */
+/** Swept by the next run when this one dies. What is exchanged has a name that tells both inodes. */
+export function updateName({ serial, oldIno, newIno }: StagedUpdate): Buffer {
+  const inodes = oldIno === 0n || newIno === 0n ? "" : `.${String(oldIno)}.${String(newIno)}`;
+  return Buffer.from(`u${String(serial)}${inodes}`);
+}
+
+/** What a name is to be, or one of two: also by way of a third (exchange.ts). */
+const EXPECTED = /^(?:t|u|x\.u)\d+((?:\.\d+)+)$/;
+
+/**
+ * Whether it is something that had taken a name a moment before that was to go or to be replaced, and a run died before
+ * it could put it back.
+ */
 export function isStranger({ sys, scratch }: Kernel, stagingFd: number, name: Buffer): boolean {
-  const [, ino] = DOOMED.exec(name.toString("latin1")) ?? [];
-  if (ino === undefined) return false;
+  const [, expected] = EXPECTED.exec(name.toString("latin1")) ?? [];
+  if (expected === undefined) return false;
   const stat = new Stat(sys);
   const result = sys.statx(stagingFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
-  return result === 0 && stat.ino !== BigInt(ino);
+  return result === 0 && !expected.split(".").includes(String(stat.ino));
 }

@@ -11,14 +11,19 @@ const INO_HIGH = 72;
 const SIZE = 76;
 const SOURCE_ROW_BYTES = 84;
 
-/** Of a target row: links 4, inode 8, size 8, data 8. */
-const TARGET_ROW_BYTES = 28;
+/** Of a target row: links 4, inode 8, size 8, data 8, whether it lacks holes 1. */
+const TARGET_ROW_BYTES = 29;
 
 const SOURCE_KEY = 0x73;
 const TARGET_KEY = 0x74;
 
-/** An inode of the store as it will be: `dataBytes` are those that are no hole. Inode number 0: still to be made. */
-export type ForeseenInode = TargetInode & { dataBytes: number };
+/**
+ * An inode of the store as it will be: `dataBytes` are those that are no hole. `lacksHoles`: it was taken over with zeros
+ * written out. Inode number 0: still to be made.
+ */
+export type ForeseenInode = TargetInode & { dataBytes: number; lacksHoles: boolean };
+
+export const isForeseen = ({ inoLow, inoHigh }: TargetInode): boolean => inoLow === 0 && inoHigh === 0;
 
 /**
  * What a survey has met: source inodes and the store's inodes they become, each exactly once, however many there are
@@ -97,6 +102,7 @@ export class SurveyLedger {
       inoHigh: row.readUInt32LE(8),
       sizeBytes: row.readDoubleLE(12),
       dataBytes: row.readDoubleLE(20),
+      lacksHoles: row.readUInt8(28) === 1,
     };
   }
 
@@ -112,6 +118,7 @@ export class SurveyLedger {
     row.writeUInt32LE(target.inoHigh, 8);
     row.writeDoubleLE(target.sizeBytes, 12);
     row.writeDoubleLE(target.dataBytes, 20);
+    row.writeUInt8(target.lacksHoles ? 1 : 0, 28);
     this.#targetKey.set(ref.bytes, 1);
     this.#ledger.set(this.#targetKey, row);
   }

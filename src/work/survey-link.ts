@@ -8,6 +8,7 @@ import { onTarget } from "./errors.ts";
 import type { Frame } from "./frame.ts";
 import { LINKS_UNDER_WAY } from "./link.ts";
 import type { SurveyContext } from "./survey-context.ts";
+import { isForeseen } from "./survey-ledger.ts";
 
 /** As in link.ts. */
 const RECOUNT_EVERY = 64;
@@ -129,7 +130,7 @@ export class SurveyLinker {
     if (result === -errno.ENOENT) return false;
     onTarget(result, "statx");
     session.remember(targetStat);
-    ledger.insertTarget(ref, { ...session.found, dataBytes: targetStat.sizeBytes });
+    ledger.insertTarget(ref, { ...session.found, dataBytes: targetStat.sizeBytes, lacksHoles: false });
     return true;
   }
 
@@ -146,20 +147,22 @@ export class SurveyLinker {
     found.sizeBytes = from?.sizeBytes ?? found.sizeBytes;
     counters.siblings++;
     counters.createdInodes++;
-    const isStored = from !== undefined && (from.inoLow !== 0 || from.inoHigh !== 0);
-    const dataBytes = isStored && isObject ? this.#storedDataBytes() : (from?.dataBytes ?? 0);
+    const isStored = from !== undefined && !isForeseen(from) && isObject;
+    const dataBytes = (isStored ? this.#storedDataBytes() : undefined) ?? from?.dataBytes ?? 0;
     if (isObject) counters.writtenBytes += dataBytes;
     this.#context.needs.inode(dataBytes);
-    ledger.insertTarget(ref, { ...found, dataBytes });
+    ledger.insertTarget(ref, { ...found, dataBytes, lacksHoles: false });
     ledger.insert(key, ref, found);
     this.finish(frame, entry.name, "copied");
   }
 
-  /** What is no hole of the object in `otherRef`, which lies in the store. */
-  #storedDataBytes(): number {
+  /** What is no hole of the object in `otherRef`; undefined where it is not in the store yet, but on the target. */
+  #storedDataBytes(): number | undefined {
     const { sys, session, otherRef, targetStat } = this.#context.thread;
     const flags = O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = onTarget(sys.openat(session.directoryOf(otherRef), otherRef.format(), flags, 0), "openat");
+    const fd = sys.openat(session.directoryOf(otherRef), otherRef.format(), flags, 0);
+    if (fd === -errno.ENOENT) return undefined;
+    onTarget(fd, "openat");
     try {
       const at = otherRef.format();
       onTarget(

@@ -8,10 +8,12 @@ import { LARGE_BYTES, SMALL_BYTES, blake3 } from "../../store/store.ts";
 import type { Entry } from "../tree/listing.ts";
 import { fromSource, onSource, onTarget } from "./errors.ts";
 import type { Frame } from "./frame.ts";
+import { objectLosesHoles } from "./holes.ts";
 import { Maker, type Special } from "./make.ts";
 import { isStable, openSource, sameContentMoment, statOpen, unstable, type Moment } from "./source-file.ts";
 import { attributesByName, countLost, groupOf, heldOf, subjectOf, type Subject } from "./subject.ts";
 import type { SurveyContext } from "./survey-context.ts";
+import { isForeseen } from "./survey-ledger.ts";
 import { SurveyLinker } from "./survey-link.ts";
 import { Takeover } from "./takeover.ts";
 
@@ -92,7 +94,7 @@ export class SurveySettler {
       return true;
     }
     if (session.look(ref, { ...thread.variantRecord(held), sizeBytes }) !== "sound") return false;
-    ledger.insertTarget(ref, { ...session.found, dataBytes: sizeBytes });
+    ledger.insertTarget(ref, { ...session.found, dataBytes: sizeBytes, lacksHoles: false });
     return true;
   }
 
@@ -112,7 +114,7 @@ export class SurveySettler {
         const after = statOpen(thread, fd, stat);
         if (read !== undefined && isStable(before, after, read.digest, lastDigest)) {
           subject.state = { ...subject.state, ...before };
-          this.#settleRead(subject, read, held);
+          this.#settleRead(subject, fd, read, held);
           return;
         }
         lastDigest = read?.digest;
@@ -142,16 +144,18 @@ export class SurveySettler {
     return { digest, dataBytes, isCopied: !isLooked };
   }
 
-  #settleRead(subject: Subject, read: Read, held: Attributes): void {
+  #settleRead(subject: Subject, fd: number, read: Read, held: Attributes): void {
     const { thread, ledger } = this.#context;
     const { ref, session, counters } = thread;
     const { frame, entry, key, state, group, isShared } = subject;
     ref.setObject(read.digest, thread.variantOf(held), group);
-    const isMerged = this.#isKnown(held, state.sizeBytes);
-    const isTakenOver = !isMerged && this.#takeover.matches(subject, held);
+    const isKnown = this.#isKnown(held, state.sizeBytes);
+    const isMerged = isKnown && !this.#objectLosesHoles(subject, fd);
+    const isTakenOver = !isKnown && this.#takeover.matches(subject, held);
     if (isTakenOver) this.#takeOver(read.dataBytes);
-    else if (!isMerged || read.isCopied) counters.writtenBytes += read.dataBytes;
-    if (isMerged && subject.isFirst && !this.#isItself(subject)) {
+    else if (!isMerged || (read.isCopied && !this.#takeover.isLikely(subject, held)))
+      counters.writtenBytes += read.dataBytes;
+    if (isMerged && subject.isFirst && group === undefined && !this.#isItself(subject)) {
       counters.mergedInodes++;
       counters.mergedBytes += state.sizeBytes;
     }
@@ -172,7 +176,16 @@ export class SurveySettler {
     const { session, ref, targetStat } = thread;
     session.remember(targetStat);
     session.found.links++;
-    ledger.insertTarget(ref, { ...session.found, dataBytes });
+    const lacksHoles = dataBytes < targetStat.sizeBytes && targetStat.blocks * 512 >= targetStat.sizeBytes;
+    ledger.insertTarget(ref, { ...session.found, dataBytes, lacksHoles });
+  }
+
+  /** Then the run makes it anew. What was taken over is not in the store yet; what is to be made has all holes. */
+  #objectLosesHoles({ allocatedBytes, state }: Subject, fd: number): boolean {
+    const { thread, ledger } = this.#context;
+    const object = ledger.target(thread.ref);
+    if (allocatedBytes >= state.sizeBytes || object === undefined || isForeseen(object)) return false;
+    return object.lacksHoles || objectLosesHoles(thread, fd, state.sizeBytes);
   }
 
   #isItself({ identity, state }: Subject): boolean {
@@ -190,7 +203,7 @@ export class SurveySettler {
     found.sizeBytes = sizeBytes;
     thread.counters.createdInodes++;
     needs.inode(dataBytes);
-    ledger.insertTarget(thread.ref, { ...found, dataBytes });
+    ledger.insertTarget(thread.ref, { ...found, dataBytes, lacksHoles: false });
   }
 
   #settleSpecial(subject: Subject): void {
@@ -247,7 +260,7 @@ export class SurveySettler {
     const result = session.stat(ref, targetStat);
     if (result === 0 && this.#maker.isSame(session.directoryOf(ref), Buffer.from(ref.text), special, held)) {
       session.remember(targetStat);
-      ledger.insertTarget(ref, { ...session.found, dataBytes: 0 });
+      ledger.insertTarget(ref, { ...session.found, dataBytes: 0, lacksHoles: false });
       ledger.insert(key, ref, session.found);
       this.#linker.link(frame, entry, key);
       return;

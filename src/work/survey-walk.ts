@@ -3,7 +3,7 @@ import { errno } from "../sys/errors.ts";
 import { metadataOf, readAttributes, sameAttributes } from "../tree/attributes.ts";
 import { isEmptyDirectory } from "../tree/count.ts";
 import { Listing, type Entry } from "../tree/listing.ts";
-import { withoutXattrs } from "../tree/without-xattrs.ts";
+import { keepingXattrs, withoutXattrs } from "../tree/without-xattrs.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { beyond, isOnTarget } from "./target-path.ts";
 import { EntryFailure, fromSource, onSource, onTarget } from "./errors.ts";
@@ -213,7 +213,8 @@ export class SurveyWalker {
     const actual = readAttributes(targetStat, xattrs, { fd: frame.targetFd });
     // A store that has to be made first leaves its mark on the root's times.
     const isMarked = this.#context.store === "new" && frame.parent === undefined && frame.name.length === 0;
-    if (isMarked || !sameAttributes(wanted, actual)) this.#context.changes++;
+    const due = rules.xattrs ? wanted : keepingXattrs(wanted, actual);
+    if (isMarked || !sameAttributes(due, actual)) this.#context.changes++;
   }
 
   #descend(frame: Frame, name: Buffer): Frame | undefined {

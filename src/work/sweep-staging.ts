@@ -27,7 +27,7 @@ export function sweepStaging(kernel: Kernel, stagingFd: number, wanted: Readonly
  */
 function sweepAway(kernel: Kernel, stagingFd: number, name: Buffer): Failure[] {
   if (isStranger(kernel, stagingFd, name)) {
-    const message = "it came under a name that was to be removed: move it to where it belongs";
+    const message = "it came under a name that was to be removed or replaced: move it to where it belongs";
     return [{ path: pathOf(name), code: "CHANGED", message }];
   }
   try {

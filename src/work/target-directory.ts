@@ -11,7 +11,8 @@ import { unlockDirectory } from "./doomed.ts";
 import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
-import { sameName, stagedUpdateName, type Placer } from "./place.ts";
+import { sameName, type Placer } from "./place.ts";
+import { updateName } from "./staged-name.ts";
 import { heldOf, heldOfUnreadable } from "./subject.ts";
 import type { Thread } from "./thread.ts";
 
@@ -189,7 +190,7 @@ export class TargetDirectory {
   #isRest(actual: Attributes, wanted: Attributes): boolean {
     if (actual.xattrs.length >= wanted.xattrs.length) return false;
     const { sys, scratch, stagingFd, control, setter, targetStat, xattrs, counters } = this.#thread;
-    const name = Buffer.from(stagedUpdateName(control.nextSerial()));
+    const name = updateName({ serial: control.nextSerial(), oldIno: 0n, newIno: 0n });
     onTarget(sys.mkdirat(stagingFd, scratch.at(name), 0o700), "mkdirat");
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const fd = sys.openat(stagingFd, scratch.at(name), flags, 0);
@@ -265,11 +266,11 @@ export class TargetDirectory {
       onTarget(found, "openat");
     this.#placer.lookAt(frame, name);
     const oldIno = found === -errno.ENOENT ? 0n : this.#thread.targetStat.ino;
-    const serial = control.nextSerial();
-    const staged = Buffer.from(stagedUpdateName(serial));
+    const update = { serial: control.nextSerial(), oldIno, newIno: 0n };
+    const staged = updateName(update);
     onTarget(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat");
     const directory = pathOf(frame);
-    appendAction(sys, frame.actionsFd, { type: "put", unit: frame.unit, directory, name, serial, oldIno });
+    appendAction(sys, frame.actionsFd, { type: "put", unit: frame.unit, directory, name, ...update });
     this.#thread.tell(frame, name, oldIno === 0n ? "directory" : "replaced");
     return { targetFd: onTarget(open(stagingFd, staged), "openat"), mode: "fill" };
   }

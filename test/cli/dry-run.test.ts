@@ -135,6 +135,13 @@ describe("on small trees", () => {
     expectForeseen([...typed, source, target]);
   });
 
+  it("knows that directories keep their xattrs with --no-xattrs", () => {
+    makeTree(source, { "daily.0/sub": directory({ xattrs: { "user.a": "b" } }), "daily.0/sub/f": file("f") });
+    expectForeseen([source, target]);
+    const { done } = expectForeseen(["--no-xattrs", source, target]);
+    expect(done.summary.snapshots.unchanged).toBe(1);
+  });
+
   it("foresees what --delete removes, what filters protect, and what --max-delete holds back", () => {
     makeSmallRoot(source, "monday");
     makeTree(join(source, "daily.2"), { "a/b/c": file("c"), "a/b/d": symlink("c"), e: file("e") });

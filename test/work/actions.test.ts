@@ -38,6 +38,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     name: bytes(255),
     serial: word,
     oldIno: ino,
+    newIno: ino,
   }),
   fc.record({
     type: fc.constant("remove" as const),
@@ -67,12 +68,13 @@ describe("actions", () => {
       name: Buffer.from("n"),
       serial: 2,
       oldIno: 3n,
+      newIno: 4n,
     });
     const actions = [
       ...Array.from({ length: 300 }, (_, at) => put(900 + at)),
       put(1_000_000),
       put(5),
-      put(262_144 - 33),
+      put(262_144 - 41),
       put(262_144),
       put(0),
     ];
