@@ -95,6 +95,8 @@ export type LookedFor = VariantRecord & {
   known?: TargetState;
   /** Its content was just read, and is what its name says. */
   isRead?: boolean;
+  /** No row is believed: the content is read. */
+  isDoubted?: boolean;
 };
 
 export type Look = "absent" | "sound" | "bad";
@@ -255,11 +257,14 @@ export class StoreSession {
     check(result, "statx", ref.text);
     this.remember(this.#stat);
     if (!this.#attributesAre(ref, expected)) return "bad";
-    const isKnown =
-      expected.isRead === true || this.#isFound(expected.known) || this.#isFound(this.sealed(ref));
-    if (!isKnown && !this.#hashesToItsName(ref)) return "bad";
+    if (expected.isRead !== true && !this.#isRemembered(ref, expected) && !this.#hashesToItsName(ref))
+      return "bad";
     this.table.insertObject(ref, this.found);
     return "sound";
+  }
+
+  #isRemembered(ref: Ref, { isDoubted, known }: LookedFor): boolean {
+    return isDoubted !== true && (this.#isFound(known) || this.#isFound(this.sealed(ref)));
   }
 
   /** In a store that began empty an object is there only if this run made it: a bit spares the kernel the search. */

@@ -29,7 +29,7 @@ const copying: OptionSpec<MigrateOptions>[] = [
   },
   {
     flags: "--checksum",
-    help: "read every inode again, whatever its size and times say",
+    help: "read every inode again on both sides, whatever sizes and times say",
     group: "Copying:",
     apply: (options) => (options.checksum = true),
   },

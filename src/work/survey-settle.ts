@@ -93,7 +93,7 @@ export class SurveySettler {
       Object.assign(session.found, foreseen);
       return true;
     }
-    if (session.look(ref, { ...thread.variantRecord(held), sizeBytes }) !== "sound") return false;
+    if (thread.look(ref, { ...thread.variantRecord(held), sizeBytes }) !== "sound") return false;
     ledger.insertTarget(ref, { ...session.found, dataBytes: sizeBytes, lacksHoles: false });
     return true;
   }

@@ -9,6 +9,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -140,6 +141,18 @@ describe("on small trees", () => {
     expectForeseen([source, target]);
     const { done } = expectForeseen(["--no-xattrs", source, target]);
     expect(done.summary.snapshots.unchanged).toBe(1);
+  });
+
+  it("foresees what --checksum makes anew because it rotted on the target", () => {
+    makeTree(source, { "daily.0/a": file("x".repeat(9)), "daily.0/b": file("x".repeat(3 * MIB)) });
+    expectForeseen([source, target]);
+    for (const name of ["a", "b"]) {
+      const [from, to] = [source, target].map((root) => join(root, "daily.0", name)) as [string, string];
+      writeFileSync(to, "y".repeat(statSync(to).size));
+      execFileSync("touch", ["-r", from, to]);
+    }
+    const { createdInodes } = expectForeseen(["--checksum", source, target]).done.summary;
+    expect(createdInodes).toBe(2);
   });
 
   it("foresees what --delete removes, what filters protect, and what --max-delete holds back", () => {

@@ -141,6 +141,19 @@ describe("a second run", () => {
     expect(statSync(join(target, "daily.0/kept")).ino).toBe(inode);
   });
 
+  it.each([3, 100_000, 3_000_000])(
+    "makes %d bytes anew with --checksum that rotted on the target",
+    (size) => {
+      makeTree(source, { "daily.0/a": file("x".repeat(size)), "daily.1/a": linkTo("daily.0/a") });
+      expectMigrated();
+      const path = join(target, "daily.0/a");
+      writeFileSync(path, "y".repeat(size));
+      run("touch", "-r", join(source, "daily.0/a"), path);
+      expect(expectMigrated("--checksum")).toMatchObject({ createdInodes: 1, mergedInodes: 0 });
+      expectUnchanged();
+    },
+  );
+
   it("takes what chmod -R, chown -R and setfattr did in place", () => {
     threeDays();
     expectMigrated();
