@@ -8,6 +8,7 @@ import type { CommandOptions } from "./options.ts";
 import { errorLines } from "./report/event-lines.ts";
 import type { Reporter } from "./report/events.ts";
 import { openReporter } from "./report/reporter.ts";
+import { errnoSentence } from "./sys/errors.ts";
 
 /** Where tests put other parts in; the installed program gives none. */
 export type Wiring = { sysModule?: URL };
@@ -31,7 +32,7 @@ export async function main(argv: string[], wiring: Wiring = {}): Promise<void> {
 
 async function run(options: CommandOptions, wiring: Wiring & { version: string }): Promise<number> {
   checkPlatform(process.platform, process.arch);
-  if (options.command === "migrate" || options.command === "verify") {
+  if (options.command !== "stats") {
     const { refuseInside } = await import("./commands/refuse-inside.ts");
     await refuseInside(options, wiring.sysModule);
   }
@@ -146,7 +147,7 @@ function open(options: CommandOptions): Reporter {
   } catch (cause) {
     throw new DedupeError(
       "log-file",
-      `the log file ${options.logFile} cannot be opened: ${reasonOf(cause)}`,
+      `the log file ${options.logFile} cannot be opened: ${errnoSentence((cause as NodeJS.ErrnoException).code ?? "")}`,
       {
         hint: "Name a file in a directory that this user may write.",
         exitCode: "usage",

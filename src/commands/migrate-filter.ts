@@ -1,8 +1,7 @@
 import { DedupeError, usageError } from "../errors.ts";
 import type { FilterArgument } from "../options.ts";
-import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError } from "../sys/errors.ts";
-import { readFile, type Kernel } from "../sys/files.ts";
+import { readNamedFile, readStandardInput, type Kernel } from "../sys/files.ts";
 import { FilterSyntaxError, parseFilter, type FilterRules, type RuleSource } from "../tree/filter.ts";
 
 /** Reads and compiles the filter rules of the command line; undefined where there are none. @throws DedupeError (usage) */
@@ -25,16 +24,15 @@ export function collectFilter(kernel: Kernel, filters: readonly FilterArgument[]
 }
 
 function readRuleFile(kernel: Kernel, name: string): Buffer {
-  if (name === "-") throw usageError("filter rules cannot be read from standard input", "Name a file.");
   try {
-    const content = readFile(kernel, AT_FDCWD, name);
-    if (content !== undefined) return content;
+    return name === "-" ? readStandardInput(kernel) : readNamedFile(kernel, Buffer.from(name));
   } catch (cause) {
     if (!(cause instanceof SysError)) throw cause;
+    if (cause.code === "ENOENT")
+      throw usageError(`the filter file ${name} does not exist`, "Check the spelling.");
     throw new DedupeError("FILTER_FILE", `the filter file ${name} cannot be read: ${cause.message}`, {
       exitCode: "usage",
       cause,
     });
   }
-  throw usageError(`the filter file ${name} does not exist`, "Check the spelling.");
 }

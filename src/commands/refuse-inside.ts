@@ -16,9 +16,9 @@ type Places = {
 type Forbidden = { root: string; but?: string; what: string };
 
 /**
- * P1, and that --delete takes nothing that is being written: the log, the index and the certificate are the user's own places, and must not be in what is only read, by whatever
- * symlinks and bind mounts either is named; the options have looked at names alone. Before the log is opened.
- * @throws DedupeError
+ * The log, the index and the certificate are the user's own places, and must not be in what is only read (P1), nor among
+ * the snapshots, by whatever symlinks and bind mounts either is named; the options have looked at names alone. Before the
+ * log is opened. @throws DedupeError
  */
 export async function refuseInside(options: CommandOptions, sysModule: URL | undefined): Promise<void> {
   const { written, roots } = placesOf(options);
@@ -47,16 +47,34 @@ export async function refuseInside(options: CommandOptions, sysModule: URL | und
 }
 
 function placesOf(options: CommandOptions): Places {
-  if (options.command === "migrate") {
-    const { logFile, indexDir, source, target } = options;
-    const roots: Forbidden[] = [{ root: source, what: "the source, which is never written" }];
-    if (options.delete)
-      roots.push({ root: target, but: STORE_NAME, what: "the target, and --delete would remove it" });
-    return { written: { "--log-file": logFile, "--index": indexDir }, roots };
+  switch (options.command) {
+    case "migrate": {
+      const { source, target } = options;
+      const what = "the source, which is never written";
+      return { written: logAndIndex(options), roots: [{ root: source, what }, allButTheStore(target)] };
+    }
+    case "relink":
+      return { written: logAndIndex(options), roots: [allButTheStore(options.root)] };
+    case "compact": {
+      const { target } = options;
+      return { written: logAndIndex(options), roots: target === undefined ? [] : [allButTheStore(target)] };
+    }
+    case "verify": {
+      const { logFile, certificate, against, target } = options;
+      const compared = against === undefined ? [] : [against, target].filter((root) => root !== undefined);
+      const roots = compared.map((root) => ({ root, what: `${root}, which is to be read as it is` }));
+      return { written: { "--log-file": logFile, "--certificate": certificate }, roots };
+    }
+    case "stats":
+      return { written: {}, roots: [] };
   }
-  if (options.command !== "verify" || options.against === undefined) return { written: {}, roots: [] };
-  const { logFile, certificate, against, target } = options;
-  const compared = [against, target].filter((root) => root !== undefined);
-  const roots = compared.map((root) => ({ root, what: `${root}, which is to be read as it is` }));
-  return { written: { "--log-file": logFile, "--certificate": certificate }, roots };
+}
+
+function logAndIndex({ logFile, indexDir }: { logFile: string | undefined; indexDir: string | undefined }) {
+  return { "--log-file": logFile, "--index": indexDir };
+}
+
+/** Else it would be taken into the store while it is written, or --delete would remove it. */
+function allButTheStore(root: string): Forbidden {
+  return { root, but: STORE_NAME, what: `${root}, among the snapshots` };
 }

@@ -52,8 +52,11 @@ function rowsOf(summary: VerifySummary): Row[] {
 }
 
 function namesText({ names, directories }: VerifySummary): string {
-  return `${formatCount(names)}, ${formatQuantity(directories, "directory", "directories")} among them`;
+  return `${formatCount(names)}, ${directoriesAmong(directories)}`;
 }
+
+const directoriesAmong = (count: number): string =>
+  `${formatQuantity(count, "directory", "directories")} among them`;
 
 function inodesText({ inodes, contentBytes }: VerifySummary): string {
   return `${formatCount(inodes)}, ${formatBytes(contentBytes)} of content`;
@@ -102,13 +105,13 @@ function repairedText({ repaired }: VerifySummary): string {
 }
 
 function againstRows(summary: VerifySummary): Row[] {
-  const { targetNames, targetInodes, mergedInodes } = summary;
+  const { names, directories, inodes, contentBytes, targetNames, targetInodes, mergedInodes } = summary;
   const shares = mergedInodes === 1 ? "shares an inode with its equal" : "share an inode with their equals";
   const merged = `${formatQuantity(mergedInodes, "source inode")} ${shares}`;
   return [
     [
       "source",
-      `${namesText(summary)}; ${formatQuantity(summary.inodes, "inode")}, ${formatBytes(summary.contentBytes)}`,
+      `${formatQuantity(names, "name")}, ${directoriesAmong(directories)}; ${formatQuantity(inodes, "inode")}, ${formatBytes(contentBytes)}`,
     ],
     ["target", `${formatQuantity(targetNames, "name")}; ${formatQuantity(targetInodes, "inode")}`],
     ["merged", mergedInodes === 0 ? "" : merged],
@@ -151,10 +154,11 @@ function verdict(summary: VerifySummary): string[] {
 function storeVerdict({ repaired, source, unrepaired = 0 }: VerifySummary): string[] {
   if (repaired !== undefined && source === undefined && unrepaired > 0)
     return [
-      "What no other copy here allows to repair may be restored from the source: add --against SOURCE.",
+      "What no other copy here allows to repair may be restored from the source: add --against SOURCE,",
+      "or run migrate --checksum, which brings back what a program wrote to, too.",
     ];
   return [
-    "Do not rely on what is listed: restore it from another copy, or run migrate again from the source.",
+    "Do not rely on what is listed: restore it from another copy, or run migrate --checksum from the source.",
     ...(repaired === undefined ? ["What has a copy on the target can be put right: verify --repair."] : []),
   ];
 }

@@ -60,27 +60,35 @@ export function makeDirectories({ sys, scratch }: Kernel, path: string): string 
 export function readFile({ sys, scratch }: Kernel, dirFd: number, name: string): Buffer | undefined {
   const fd = sys.openat(dirFd, scratch.text(name), O_RDONLY | sys.O_NOFOLLOW | O_CLOEXEC, 0);
   if (fd === -errno.ENOENT) return undefined;
-  return readToEnd(sys, check(fd, "openat", name), name);
+  return readAndClose(sys, check(fd, "openat", name), name);
 }
 
 /** The bytes of a small file that the user named: symlinks are followed. @throws SysError */
 export function readNamedFile({ sys, scratch }: Kernel, path: Buffer): Buffer {
   const fd = sys.openat(AT_FDCWD, scratch.at(path), O_RDONLY | O_CLOEXEC, 0);
-  return readToEnd(sys, check(fd, "openat", path), path);
+  return readAndClose(sys, check(fd, "openat", path), path);
 }
 
-/** Closes the descriptor. @throws SysError */
+/** All that standard input gives. @throws SysError */
+export function readStandardInput({ sys }: Kernel): Buffer {
+  return readToEnd(sys, 0, "standard input");
+}
+
+function readAndClose(sys: Sys, fd: number, path: string | Buffer): Buffer {
+  try {
+    return readToEnd(sys, fd, path);
+  } finally {
+    sys.close(fd);
+  }
+}
+
 function readToEnd(sys: Sys, fd: number, path: string | Buffer): Buffer {
   const memory = sys.allocate(65_536);
   const parts: Buffer[] = [];
-  try {
-    for (;;) {
-      const got = check(sys.read(fd, memory.address, memory.bytes.length), "read", path);
-      if (got === 0) return Buffer.concat(parts);
-      parts.push(Buffer.from(memory.bytes.subarray(0, got)));
-    }
-  } finally {
-    sys.close(fd);
+  for (;;) {
+    const got = check(sys.read(fd, memory.address, memory.bytes.length), "read", path);
+    if (got === 0) return Buffer.concat(parts);
+    parts.push(Buffer.from(memory.bytes.subarray(0, got)));
   }
 }
 

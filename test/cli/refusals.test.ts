@@ -100,12 +100,17 @@ describe("roots that cannot be used", () => {
     expect(migrate(link, target, `--log-file=${join(work, "run.log")}`).code).toBe(0);
   });
 
-  it("refuses a log or an index that --delete would take from the target", () => {
+  it("refuses a log or an index among the snapshots of the target", () => {
     for (const option of [
       `--log-file=${join(target, "run.log")}`,
       `--index=${join(target, "daily.0/index")}`,
     ]) {
-      expectRefusal(migrate(source, target, "--delete", option), 2, /lies inside the target, and --delete/);
+      for (const args of [
+        ["migrate", source, target],
+        ["relink", target],
+        ["compact", target],
+      ])
+        expectRefusal(dedupe([...args, option]), 2, /lies inside \S+, among the snapshots/);
       expect(readdirSync(target)).toEqual([]);
     }
     expect(migrate(source, target).code).toBe(0);
@@ -435,8 +440,10 @@ describe("wrong usage", () => {
     [["--filter", "merge"], /./],
     [["--exclude-from", "/nonexistent/rules"], /the filter file \/nonexistent\/rules does not exist/],
     [["--exclude-from", "/"], /the filter file \/ cannot be read/],
-    [["--exclude-from", "-"], /standard input/],
-    [["--log-file", "/nonexistent/run.log"], /the log file \/nonexistent\/run\.log cannot be opened/],
+    [
+      ["--log-file", "/nonexistent/run.log"],
+      /the log file \/nonexistent\/run\.log cannot be opened: no such file or directory/,
+    ],
     [["--jobs", "0"], /--jobs takes/],
     [["--nonsense"], /unknown option/],
   ])("%j is exit 2", (options, message) => {

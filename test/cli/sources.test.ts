@@ -7,12 +7,13 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { access } from "../support/acl.ts";
-import { dedupe, migrate, migrateJson, type JsonEvent } from "../support/dedupe.ts";
+import { dedupe, migrate, migrateJson, type JsonEvent, type RunSettings } from "../support/dedupe.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { source, target, useFolders, work } from "../support/folders.ts";
 import { fingerprint, migrateWell, nothingDone, workDone } from "../support/migrate.ts";
@@ -210,6 +211,27 @@ describe.skipIf(!requireFilesystem("btrfs") || !requireTool("filefrag"))("two su
       expect(run("filefrag", "-v", join(mount, "to/daily.0/large"))).toContain("shared");
       expect(compareTrees(join(mount, "from"), join(mount, "to"))).toEqual([]);
     });
+  });
+});
+
+describe("filter rules", () => {
+  beforeEach(() => {
+    makeTree(source, { "daily.0/a": file("a"), "daily.0/b": file("b") });
+  });
+  const expectOnlyA = (...args: readonly [string, RunSettings?]): void => {
+    const [rules, settings] = args;
+    expect(dedupe(["migrate", `--exclude-from=${rules}`, source, target], settings).code).toBe(0);
+    expect(readdirSync(join(target, "daily.0"))).toEqual(["a"]);
+  };
+
+  it("come from a file behind a symlink", () => {
+    writeFileSync(join(work, "rules"), "b\n");
+    symlinkSync("rules", join(work, "link"));
+    expectOnlyA(join(work, "link"));
+  });
+
+  it("come from standard input", () => {
+    expectOnlyA("-", { input: "b\n" });
   });
 });
 

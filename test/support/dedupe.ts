@@ -19,6 +19,8 @@ export interface RunSettings {
   readonly uid?: number;
   readonly gid?: number;
   readonly cwd?: string;
+  /** What it can read from standard input. */
+  readonly input?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
