@@ -184,21 +184,20 @@ export class Migration {
     const targetFd = check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
     const mode = made === 0 ? "fill" : "refill";
     const isPlain = made === 0 && this.#isPlain(targetFd);
-    return { ...this.#task(unit, path, { mode, sourceFd, targetFd, staged }), isPlain };
+    return this.#task(unit, path, { mode, sourceFd, targetFd, staged, isPlain });
   }
 
   #task(
     unit: number,
     path: Buffer,
-    opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer },
+    opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer; isPlain?: boolean },
   ): Task {
-    const { mode, sourceFd, targetFd, staged } = opened;
+    const { mode, sourceFd, targetFd, staged, isPlain = false } = opened;
     const isUpdate = mode === "update" || mode === "loose";
     this.walked.note(unit, sourceFd);
     const actionsFd = isUpdate ? openActions(this.#kernel, this.#plansFd, unit) : -1;
     const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
     this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
-    const isPlain = false;
     return {
       type: "task",
       unit,
@@ -258,7 +257,7 @@ export class Migration {
 
   /** Seals the batch, then publishes the units that were complete before it began. */
   async #seal(): Promise<void> {
-    const ready = this.#complete.splice(0);
+    const ready = this.#complete.splice(0).sort((a, b) => a - b);
     const counted = this.#pool?.counters.sum();
     this.#lastSealBytes = counted?.writtenBytes ?? 0;
     this.#lastSealInodes = counted?.createdInodes ?? 0;
