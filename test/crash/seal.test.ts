@@ -117,17 +117,20 @@ function isChange({ call, paths }: TracedCall): boolean {
 
 /** Whether it makes or fills what the rename publishes: below the staged name, or the staged name itself. */
 function isStagedWrite(each: TracedCall, rename: TracedCall): boolean {
-  const staged = `${rename.paths[0]!}/${rename.paths[1]!}`;
+  const staged = withoutInodes(`${rename.paths[0]!}/${rename.paths[1]!}`);
   if (each.result < 0) return false;
   if (changing.includes(each.call))
-    return isAtOrBelow(each.paths[0]!, staged) || each.paths.slice(0, 2).join("/") === staged;
+    return isAtOrBelow(each.paths[0]!, staged) || withoutInodes(each.paths.slice(0, 2).join("/")) === staged;
   if (!creating.includes(each.call)) return false;
   const [folder, name] = each.call === "symlinkat" ? each.paths.slice(1) : each.paths.slice(-2);
   return isAtOrBelow(`${folder!}/${name!}`, staged);
 }
 
+/** What was made as u7 is renamed to u7.12.34 before it is exchanged. */
+const withoutInodes = (path: string): string => path.replace(/(\/staging\/u\d+)\.\d+\.\d+/, "$1");
+
 const isAtOrBelow = (path: string, folder: string): boolean =>
-  path === folder || path.startsWith(`${folder}/`);
+  `${withoutInodes(path)}/`.startsWith(`${folder}/`);
 
 /** Begun after the last of the writes and ended before the call. */
 function liesBetween(syncs: readonly TracedCall[], writes: readonly TracedCall[], call: TracedCall): boolean {
