@@ -85,7 +85,8 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   const { source, target } = roots;
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
-  for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
+  for (const notice of warnings(kernel, source, target, options))
+    reporter.emit({ type: "notice", ...notice });
   refuseEmptySource(kernel, source, options);
   refuseWithoutHardLinks(kernel, target);
   refuseForeignTarget(kernel, target);

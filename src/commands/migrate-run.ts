@@ -87,7 +87,8 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   refuseReadOnlySource(kernel, source, options);
   const { reporter } = context;
   reporter.emit({ ...startOf({ ...options, jobs: begun.workers.length }), version: context.version });
-  for (const notice of warnings(kernel, source, target)) reporter.emit({ type: "notice", ...notice });
+  for (const notice of warnings(kernel, source, target, options))
+    reporter.emit({ type: "notice", ...notice });
   const plannedAtMs = Date.now();
   const plan = planSource(kernel, source, options, filter);
   refuseEmptySource(kernel, source, options);

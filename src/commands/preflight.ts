@@ -1,9 +1,10 @@
 import { DedupeError } from "../errors.ts";
+import type { MigrateOptions } from "../options.ts";
 import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
 import { openRoot, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { isFull, usableSpace, usedSpace } from "../tree/identity.ts";
+import { identifyFilesystem, isFull, isLasting, usableSpace, usedSpace } from "../tree/identity.ts";
 import { readMounts, type Mount } from "../tree/mounts.ts";
 import { pathOfDescriptor, reaches } from "../tree/reach.ts";
 import type { TargetTraits } from "../tree/traits.ts";
@@ -160,14 +161,30 @@ export function checkSpace(kernel: Kernel, target: Root, store: "new" | "there")
 }
 
 /** What may go wrong and is worth a sentence before hours of work. */
-export function warnings(kernel: Kernel, source: Root, target: Root): Notice[] {
+export function warnings(kernel: Kernel, source: Root, target: Root, selection: Selection): Notice[] {
   const mounts = readMounts(kernel);
   const mount = mounts.find(({ device }) => device === target.device);
   return [
     ...aboutForgottenMount(kernel, target),
     ...aboutJournal(kernel, mount),
     ...aboutRoom(kernel, source, target, mounts),
+    ...aboutIdentity(kernel, source, selection),
   ];
+}
+
+type Selection = Pick<MigrateOptions, "merge" | "minSizeBytes" | "maxSizeBytes">;
+
+/** Which of the target's inodes is which of the source's is known by the inode number alone where none are merged. */
+function aboutIdentity(
+  { sys }: Kernel,
+  { fd, device }: Root,
+  { merge, minSizeBytes, maxSizeBytes }: Selection,
+): Notice[] {
+  const keepsApart = merge === "none" || minSizeBytes > 1 || maxSizeBytes < Number.MAX_SAFE_INTEGER;
+  if (!keepsApart || isLasting(identifyFilesystem(sys, fd, device, sys.allocate(512)).identity)) return [];
+  const options = merge === "none" ? "--merge none" : "--min-size and --max-size";
+  const message = `the source's file system gives no lasting inode numbers: what ${options} keeps apart is copied anew by each run`;
+  return [warning("NO_IDENTITY", message)];
 }
 
 /** Those that need no source. */

@@ -33,3 +33,28 @@ describe.skipIf(!requireFilesystem("xfs"))(
     });
   },
 );
+
+it.skipIf(!requireFilesystem("xfs"))(
+  "of a source without lasting inode numbers, what is kept apart is copied anew, and that is said",
+  async () => {
+    await withFilesystem({ type: "xfs", sizeBytes: 320 * 2 ** 20 }, async (mountPoint) => {
+      const source = join(mountPoint, "source");
+      const target = join(mountPoint, "target");
+      mkdirSync(target);
+      makeTree(source, { "daily.0/a": file("content") });
+      const action = { type: "fail", errno: constants.errno.ENOTTY } as const;
+      const plan = { rules: [{ calls: ["ioctl"], path: "source", times: 1000, action }] };
+      for (const args of [
+        ["--merge", "none"],
+        ["--merge", "none"],
+        ["--merge", "none", "--dry-run"],
+      ]) {
+        const { code, stdout, summary } = await migrate(source, target, { args, plan });
+        expect({ code, createdInodes: summary?.createdInodes }).toEqual({ code: 0, createdInodes: 1 });
+        expect(stdout).toContain('"NO_IDENTITY"');
+      }
+      const { stdout } = await migrate(source, target, { args: ["--merge", "none"] });
+      expect(stdout).not.toContain("NO_IDENTITY");
+    });
+  },
+);

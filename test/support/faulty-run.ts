@@ -31,6 +31,7 @@ export interface Summary {
   readonly outcome: string;
   readonly readBytes: number;
   readonly writtenBytes: number;
+  readonly createdInodes: number;
   readonly failures: number;
   readonly lostXattrs: number;
   readonly error?: { readonly code: string; readonly message: string };
