@@ -68,4 +68,30 @@ describe("a name that went before it was read", () => {
   });
 });
 
+describe("beside a snapshot tool", () => {
+  const late = () => join(target, "daily.0/folder/late");
+
+  it.each([
+    ["replaces a name", 1, () => `echo newer > ${target}/new && mv -f ${target}/new ${late()}`],
+    ["moves a snapshot whose directories are open", 0, () => `mv ${target}/daily.0 ${target}/daily.9`],
+    ["removes a snapshot", 1, () => `rm -r ${target}/daily.0`],
+  ])("that %s a compact ends well, and the next one goes on", async (_what, leftAlone, command) => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    mkdirSync(join(target, "daily.0/folder"));
+    execFileSync("cp", ["-p", join(target, "daily.0/large"), late()]);
+    const rules = [meanwhile(["statx"], "/daily.0/folder/late", "before", command())].map((rule) => ({
+      ...rule,
+      // The first one takes stock.
+      at: 2,
+    }));
+    const run = await compact(target, { args, plan: { rules } });
+    expect([run.code, run.failures]).toEqual([0, []]);
+    expect(run.summary).toMatchObject({ outcome: "complete", failures: 0, leftAlone });
+    expect(compactWell(target).summary.leftAlone).toBe(0);
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+});
+
 const lstatOf = (object: string) => lstatSync(join(target, ".dedupe/objects", object));
