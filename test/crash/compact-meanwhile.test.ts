@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
+import { errno } from "../../src/sys/errors.ts";
 import { compactWell, mismatches, objectsOf } from "../support/compact.ts";
 import { migrate } from "../support/dedupe.ts";
 import { compact, relink } from "../support/faulty-run.ts";
@@ -91,6 +92,24 @@ describe("beside a snapshot tool", () => {
     expect(compactWell(target).summary.leftAlone).toBe(0);
     expect(mismatches(target)).toEqual([]);
     expect(verify([target]).code).toBe(0);
+  });
+});
+
+describe("a directory of the store that its disk does not give", () => {
+  it.each([
+    ["getdents64", "tmp"],
+    ["getdents64", "staging"],
+    ["getdents64", "log"],
+    ["openat", "objects"],
+  ])("is named: %s of %s", async (call, folder) => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    const path = `.dedupe/${folder}`;
+    const fails = { type: "fail", errno: errno.EIO } as const;
+    const rules = [{ calls: [call], path: `/${path}`, times: 99, action: fails }];
+    const { code, stdout, stderr } = await compact(target, { args, plan: { rules } });
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain(`(${path})`);
   });
 });
 
