@@ -55,7 +55,15 @@ export async function detach(options: WithTarget<CompactOptions>, context: Comma
   return summary.exitCode;
 }
 
-const unlooked = { names: 0, directories: 0, readBytes: 0, findings: {}, affectedNames: 0, failures: 0 };
+const unlooked = {
+  names: 0,
+  directories: 0,
+  readBytes: 0,
+  findings: {},
+  affectedNames: 0,
+  leftAlone: 0,
+  failures: 0,
+};
 
 const nothing = {
   sweep: { leftovers: 0, unfinished: 0 },

@@ -1,23 +1,24 @@
 import type { CompactOptions, WithTarget } from "../options.ts";
-import type { CompactFigures, CompactStep, RelinkCounters } from "../report/events.ts";
+import type { CompactFigures, CompactStep } from "../report/events.ts";
 import type { Kernel } from "../sys/files.ts";
 import { identifyFilesystem } from "../tree/identity.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { Compaction } from "../compact/compaction.ts";
 import type { CompactFinding, CompactTold, OwnTask } from "../compact/messages.ts";
 import { CompactState } from "../compact/state.ts";
-import { executeSweep, planSweep, type SweepItem } from "../compact/sweep.ts";
+import { executeSweep, planSweep } from "../compact/sweep.ts";
 import type { RelinkRules, StockFiles } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
 import type { IndexFigures } from "../../store/store.ts";
 import { dismissThreads, entryPoint } from "../entry-points.ts";
 import type { Failure } from "../work/messages.ts";
+import { adoptedBy, figuresOf } from "./compact-figures.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
-
 import type { CommandContext } from "./context.ts";
 import { becomeIdle } from "./idle.ts";
 import { jobsFor } from "./jobs.ts";
+import { isLeftAlone } from "./left-alone.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, targetWarnings, type Root } from "./preflight.ts";
 import { freeBytesOf, planRoot, rulesOf } from "./relink-root.ts";
@@ -31,6 +32,7 @@ type Watch = {
   step: CompactStep | "look";
   findings: Record<string, number>;
   affectedNames: number;
+  leftAlone: number;
   failures: number;
   peakRssAnonBytes: number;
   index: IndexFigures | undefined;
@@ -97,7 +99,7 @@ type Parts = {
 async function startCompact(parts: Parts): Promise<CompactRun> {
   const { kernel, sysModule, options, context, root, opened } = parts;
   const watch: Watch = {
-    ...{ step: "look", findings: {}, affectedNames: 0, failures: 0 },
+    ...{ step: "look", findings: {}, affectedNames: 0, leftAlone: 0, failures: 0 },
     ...{ peakRssAnonBytes: rssAnonBytes(kernel), index: opened.index },
   };
   const state = new CompactState((finding) => {
@@ -106,14 +108,14 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
   const files = openStockFiles(kernel, opened.stockFd, options.jobs);
   const rules = rulesOf(kernel, root, chosenFor(parts));
   const setup = { sysModule, rootFd: root.fd, files, rules };
-  const listener = { ...listenerOf(context, { watch, state }), workers: parts.workers };
+  const listener = { ...listenerOf(parts, { watch, state }), workers: parts.workers };
   const pool = await RelinkPool.start<OwnTask, CompactTold>(options.jobs, setup, listener);
   await pool.tellAll({ type: "store", store: opened.shared });
   const compaction = openCompaction(parts, { watch, state, files, pool, rules });
   const sweeping = planSweeping(parts, watch);
   return {
     ...{ options, pool, compaction, watch },
-    figures: (what) => figuresOf({ compaction, state, watch, sweeping: sweeping.items }, what),
+    figures: (what) => figuresOf({ compaction, state, index: watch.index, sweeping: sweeping.items }, what),
     sweep: sweeping.execute,
     seal: async () => {
       await opened.store?.seal();
@@ -176,12 +178,18 @@ function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Star
 const wholeTree = { oneFileSystem: true, snapshotsGlob: undefined };
 
 function listenerOf(
-  { reporter }: CommandContext,
+  { context: { reporter }, options: { verbose } }: Parts,
   { watch, state }: { watch: Watch; state: CompactState },
 ): Parameters<typeof RelinkPool.start<OwnTask, CompactTold>>[2] {
   return {
     failures: (failures) => {
-      for (const failure of failures) reporter.emit({ type: "failure", ...failure });
+      for (const failure of failures)
+        if (!isLeftAlone(failure)) reporter.emit({ type: "failure", ...failure });
+        else {
+          watch.leftAlone++;
+          const message = `${failure.path.toString()}: ${failure.message}`;
+          if (verbose) reporter.emit({ type: "notice", level: "info", code: "LEFT_ALONE", message });
+        }
     },
     told: (told) => {
       state.take(told);
@@ -222,54 +230,6 @@ function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch)
       };
       return executeSweep(parts, items, failed) > 0;
     },
-  };
-}
-
-type Counted = { compaction: Compaction; state: CompactState; watch: Watch; sweeping: readonly SweepItem[] };
-
-function figuresOf(
-  { compaction, state, watch, sweeping }: Counted,
-  what: "planned" | "done",
-): CompactFigures {
-  const { counts } = state;
-  const adopt = adoptedBy(compaction);
-  const { unnamed } = compaction;
-  const pruned = {
-    objects: counts.prunedObjects,
-    holders: counts.prunedHolders,
-    freedBytes: counts.prunedBytes,
-  };
-  const unpruned = { ...unnamed, freedBytes: unnamed.bytes };
-  const count = (verdict: SweepItem["verdict"]): number =>
-    sweeping.filter((item) => item.verdict === verdict).length;
-  const { rows = 0, droppedRows = 0, bytesBefore = 0, bytesAfter = 0 } = watch.index ?? {};
-  return {
-    sweep: { leftovers: count("drop"), unfinished: count("keep") },
-    adopt,
-    refile: { objects: what === "planned" ? counts.toRefile : counts.refiled },
-    prune: what === "planned" ? pick(unpruned) : pruned,
-    fold: { siblings: what === "planned" ? counts.toFold : counts.foldedSiblings },
-    index: {
-      unknown: what === "planned" ? compaction.unindexed : counts.indexed,
-      ...{ rows, droppedRows, bytesBefore, bytesAfter },
-    },
-  };
-}
-
-const pick = ({ objects, holders, freedBytes }: CompactFigures["prune"]): CompactFigures["prune"] => ({
-  objects,
-  holders,
-  freedBytes,
-});
-
-/** Those that were merged again were not new. */
-function adoptedBy({ counters, adopted }: Compaction): CompactFigures["adopt"] {
-  const sum = (field: keyof RelinkCounters): number =>
-    counters.reduce((total, pass) => total + pass[field], 0);
-  const { inodes, bytes } = adopted;
-  return {
-    ...{ inodes, bytes, objects: sum("objects"), linkedNames: sum("linkedNames") },
-    ...{ mergedInodes: sum("mergedInodes"), freedBytes: sum("freedBytes"), siblings: sum("siblings") },
   };
 }
 

@@ -19,6 +19,7 @@ export type CompactResult = CompactFigures &
     | "readBytes"
     | "findings"
     | "affectedNames"
+    | "leftAlone"
     | "failures"
     | "elapsedMs"
     | "peakRssAnonBytes"

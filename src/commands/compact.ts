@@ -65,11 +65,11 @@ function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): C
   const { pool, options, watch, compaction } = run;
   const { names, directories } = compaction.walked;
   const { readBytes, failures } = pool.tally.sum();
-  const { findings, affectedNames, peakRssAnonBytes } = watch;
+  const { findings, affectedNames, leftAlone, peakRssAnonBytes } = watch;
   const { objects, holders } = compaction.inStore;
   return summariseCompact(options, ending, {
     ...run.figures(options.dryRun ? "planned" : "done"),
-    ...{ names, directories, objects, holders, readBytes, findings, affectedNames },
-    ...{ failures: failures + watch.failures, elapsedMs, peakRssAnonBytes },
+    ...{ names, directories, objects, holders, readBytes, findings, affectedNames, leftAlone },
+    ...{ failures: failures - leftAlone + watch.failures, elapsedMs, peakRssAnonBytes },
   });
 }

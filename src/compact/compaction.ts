@@ -165,14 +165,15 @@ export class Compaction {
   #fanOut(parent: "objects" | "groups", fd: number, looksAt: "everything" | "links"): string[] {
     const { sys, scratch } = this.#parts.kernel;
     if (fd < 0) return [];
-    const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat");
+    const path = `.dedupe/${parent}`;
+    const own = check(sys.openat(fd, scratch.text("."), sys.O_DIRECTORY, 0), "openat", path);
     const listing = new Listing(sys);
     const found: string[] = [];
-    while (check(listing.read(own), "getdents64", `.dedupe/${parent}`) > 0) {
+    while (check(listing.read(own), "getdents64", path) > 0) {
       while (listing.next()) {
         const name = listing.copyName().toString("latin1");
         if (isFanOut.test(name) && (listing.type === DT_DIR || listing.type === DT_UNKNOWN)) found.push(name);
-        else if (looksAt === "everything") this.#foreign(`.dedupe/${parent}/${name}`);
+        else if (looksAt === "everything") this.#foreign(`${path}/${name}`);
       }
     }
     sys.close(own);

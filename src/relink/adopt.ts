@@ -180,7 +180,9 @@ export class Adopter {
   #checkSurvivor(dirFd: number, name: Buffer, target: Uint32Array): void {
     const { sys, scratch, stat } = this.#thread;
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
-    const fd = onSource(openQuietly(sys, dirFd, scratch.at(name), flags), "openat");
+    const opened = openQuietly(sys, dirFd, scratch.at(name), flags);
+    if (opened === -errno.ENOENT) throw changed();
+    const fd = onSource(opened, "openat");
     try {
       const leased = sys.setLease(fd, F_RDLCK);
       if (leased === -errno.EAGAIN) throw busy();

@@ -1,4 +1,5 @@
 import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
+import { errno } from "../sys/errors.ts";
 import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { openBelow } from "../tree/path.ts";
@@ -119,6 +120,7 @@ export class Directories {
       known.parent < 0
         ? openBelow(this.#kernel, this.#rootFd, known.name)
         : openQuietly(sys, this.open(known.parent), scratch.at(known.name), flags);
+    if (fd === -errno.ENOENT || fd === -errno.ENOTDIR || fd === -errno.ELOOP) throw moved();
     onTarget(fd, "openat");
     this.#prove(fd, known);
     this.#open.set(id, fd);
@@ -133,7 +135,7 @@ export class Directories {
     if (statted === 0 && stat.device === this.#device && stat.inoLow === inoLow && stat.inoHigh === inoHigh)
       return;
     sys.close(fd);
-    throw new EntryFailure("CHANGED", "its directory was moved or replaced meanwhile; it was left alone");
+    throw moved();
   }
 
   #trim(): void {
@@ -151,4 +153,8 @@ export class Directories {
     for (const fd of this.#open.values()) this.#kernel.sys.close(fd);
     this.#open.clear();
   }
+}
+
+function moved(): EntryFailure {
+  return new EntryFailure("CHANGED", "its directory was moved or replaced meanwhile; it was left alone");
 }

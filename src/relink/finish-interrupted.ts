@@ -11,6 +11,7 @@ import {
   type LoggedDirectory,
   type LoggedName,
 } from "./batch-log.ts";
+import { STORE_NAME } from "../../store/store.ts";
 import { isInode, isState } from "./inode-state.ts";
 import { INO_HIGH, INO_LOW } from "./layout.ts";
 import { hashesToItsName, putTimeBack, type Interrupted } from "./interrupted.ts";
@@ -53,7 +54,8 @@ function leftoversIn({ kernel, tmpFd }: Interrupted, prefix: string): Buffer[] {
   const listing = new Listing(sys);
   const names: Buffer[] = [];
   sys.lseek(tmpFd, 0, 0);
-  while (check(listing.read(tmpFd), "getdents64") > 0) while (listing.next()) names.push(listing.copyName());
+  while (check(listing.read(tmpFd), "getdents64", `${STORE_NAME}/tmp`) > 0)
+    while (listing.next()) names.push(listing.copyName());
   return names.filter((name) => name.toString("latin1").startsWith(prefix));
 }
 

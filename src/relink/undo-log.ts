@@ -1,7 +1,7 @@
 import { O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import { readAt, writeAll, type Kernel } from "../sys/files.ts";
-import { REF_BYTES, blake3, variantOf } from "../../store/store.ts";
+import { REF_BYTES, STORE_NAME, blake3, variantOf } from "../../store/store.ts";
 import type { Xattr } from "../tree/attributes.ts";
 import { Listing } from "../tree/listing.ts";
 import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
@@ -94,7 +94,7 @@ export function undoFiles({ sys }: Kernel, logFd: number): UndoFile[] {
   const found: UndoFile[] = [];
   if (logFd < 0) return found;
   sys.lseek(logFd, 0, 0);
-  while (check(listing.read(logFd), "getdents64") > 0)
+  while (check(listing.read(logFd), "getdents64", `${STORE_NAME}/log`) > 0)
     while (listing.next()) {
       const name = listing.copyName().toString("latin1");
       const serial = NAME.exec(name)?.[1];

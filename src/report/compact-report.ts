@@ -19,7 +19,7 @@ export function compactPlanLine({ detached, ...figures }: CompactFigures & { det
 }
 
 export function compactReport(summary: CompactSummary, reasons: ReasonCounts): string[] {
-  const { names, directories, readBytes, failures, affectedNames, findings } = summary;
+  const { names, directories, readBytes, failures, affectedNames, leftAlone, findings } = summary;
   const store: Row = ["store", storeText(summary)];
   const freed: Row = [summary.dryRun ? "would free" : "freed", formatBytes(summary.freedBytes)];
   const all: Row[] = [
@@ -31,6 +31,7 @@ export function compactReport(summary: CompactSummary, reasons: ReasonCounts): s
     freed,
     ["found", listText(findings)],
     ["affected", affectedNames === 0 ? "" : `${formatQuantity(affectedNames, "name")} of what was found`],
+    ["left alone", leftAlone === 0 ? "" : leftAloneText(leftAlone)],
     ["skipped", skippedText(failures, reasons)],
   ];
   const shown = table((summary.detached ? [store, freed] : all).filter(([, text]) => text !== ""));
@@ -102,6 +103,9 @@ function pruneText({ objects, holders, freedBytes }: CompactFigures["prune"]): s
   const also = holders === 0 ? "" : ` and ${formatQuantity(holders, "holder")}`;
   return `${formatQuantity(objects, "object")}${also} that nothing names any more, ${formatBytes(freedBytes)}`;
 }
+
+const leftAloneText = (count: number): string =>
+  `${formatQuantity(count, "name")} that others changed meanwhile; the next run looks again`;
 
 const learnText = (unknown: number): string =>
   `${formatQuantity(unknown, "object")} that the index does not know`;

@@ -52,6 +52,8 @@ export type CompactSummary = CompactFigures & {
   findings: Record<string, number>;
   /** Names in the snapshots that findings were told of. */
   affectedNames: number;
+  /** Names that others changed, replaced or had open for writing meanwhile. */
+  leftAlone: number;
   failures: number;
   elapsedMs: number;
   peakRssAnonBytes: number;

@@ -14,7 +14,7 @@ export function sweepStaging(kernel: Kernel, stagingFd: number, wanted: Readonly
   const listing = new Listing(kernel.sys);
   const names: Buffer[] = [];
   kernel.sys.lseek(stagingFd, 0, SEEK_SET);
-  while (check(listing.read(stagingFd), "getdents64") > 0)
+  while (check(listing.read(stagingFd), "getdents64", `${STORE_NAME}/staging`) > 0)
     while (listing.next()) names.push(listing.copyName());
   return names
     .filter((name) => !wanted.has(name.toString("latin1")))

@@ -1,3 +1,4 @@
+import { isSysError } from "../../src/sys/errors.ts";
 import { openRoot, type Kernel } from "../../src/sys/files.ts";
 import { StoreError } from "../errors.ts";
 import { IDENTITY_BYTES } from "../record.ts";
@@ -6,15 +7,20 @@ import { Index } from "./index.ts";
 import { LOCK, reserveLock } from "./lock-file.ts";
 import { looksSoundAt } from "./soundness.ts";
 
-/** An index that cannot be opened or read is thrown away: it only ever saved reads (P9). */
+/**
+ * An index that cannot be opened or read is thrown away: it only ever saved reads (P9). Not where its lock alone finds
+ * no room: to read everything again would cost a day for the sake of 32 KiB.
+ */
 export function openIndex(kernel: Kernel, path: string): { index: Index; isDiscarded: boolean } {
   try {
     return { index: openSoundIndex(kernel, path), isDiscarded: false };
   } catch (cause) {
+    if (cause instanceof StoreError) throw cause;
     try {
       discardIndex(kernel, path);
       return { index: openToWrite(kernel, path), isDiscarded: true };
-    } catch {
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
       throw new StoreError("STORE_INDEX", `the index in ${path} cannot be opened`, {
         hint: "Name a directory that can be written with --index.",
         cause,
@@ -38,6 +44,12 @@ function openToWrite(kernel: Kernel, path: string): Index {
   const directory = openRoot(kernel, path);
   try {
     reserveLock(kernel, directory, LOCK);
+  } catch (cause) {
+    if (!isSysError(cause, "ENOSPC", "EDQUOT")) throw cause;
+    throw new StoreError("STORE_INDEX", `there is no room for the index's ${LOCK}; nothing was changed`, {
+      hint: "Free some space (a snapshot that is deleted gives back what its directories take), then run again.",
+      cause,
+    });
   } finally {
     kernel.sys.close(directory);
   }

@@ -193,6 +193,20 @@ describe.skipIf(!requireFilesystem("ext4"))("the index of a full disk", () => {
     });
   });
 
+  it("is not given up for its lock, which was lost and finds no room", async () => {
+    await withFull(many, (root) => {
+      const index = join(root, ".dedupe/index/data.mdb");
+      const before = readFileSync(index);
+      rmSync(join(root, ".dedupe/index/lock.mdb"));
+      fill(join(root, "../ballast"));
+      const { code, err } = dedupe(["compact", "-q", "--steps", "prune", root]);
+      expect([code, err]).toEqual([1, expect.stringContaining("no room for the index's lock.mdb")]);
+      expect(readFileSync(index).equals(before)).toBe(true);
+      rmSync(join(root, "../ballast"));
+      expect(compactWell(root).summary).toMatchObject({ readBytes: 0, index: { unknown: 0 } });
+    });
+  });
+
   it("can be opened once it was written anew", async () => {
     const prepare = (root: string): void => {
       many(root);

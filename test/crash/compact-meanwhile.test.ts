@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
+import { errno } from "../../src/sys/errors.ts";
 import { compactWell, mismatches, objectsOf } from "../support/compact.ts";
 import { migrate } from "../support/dedupe.ts";
 import { compact, relink } from "../support/faulty-run.ts";
@@ -65,6 +66,50 @@ describe("a name that went before it was read", () => {
     const run = await { compact, relink }[command](target, { args: ["-j", "1"], plan: { rules } });
     expect([run.code, run.failures]).toEqual([0, []]);
     expect(existsSync(gone)).toBe(false);
+  });
+});
+
+describe("beside a snapshot tool", () => {
+  const late = () => join(target, "daily.0/folder/late");
+
+  it.each([
+    ["replaces a name", 1, () => `echo newer > ${target}/new && mv -f ${target}/new ${late()}`],
+    ["moves a snapshot whose directories are open", 0, () => `mv ${target}/daily.0 ${target}/daily.9`],
+    ["removes a snapshot", 1, () => `rm -r ${target}/daily.0`],
+  ])("that %s a compact ends well, and the next one goes on", async (_what, leftAlone, command) => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    mkdirSync(join(target, "daily.0/folder"));
+    execFileSync("cp", ["-p", join(target, "daily.0/large"), late()]);
+    const rules = [meanwhile(["statx"], "/daily.0/folder/late", "before", command())].map((rule) => ({
+      ...rule,
+      // The first one takes stock.
+      at: 2,
+    }));
+    const run = await compact(target, { args, plan: { rules } });
+    expect([run.code, run.failures]).toEqual([0, []]);
+    expect(run.summary).toMatchObject({ outcome: "complete", failures: 0, leftAlone });
+    expect(compactWell(target).summary.leftAlone).toBe(0);
+    expect(mismatches(target)).toEqual([]);
+    expect(verify([target]).code).toBe(0);
+  });
+});
+
+describe("a directory of the store that its disk does not give", () => {
+  it.each([
+    ["getdents64", "tmp"],
+    ["getdents64", "staging"],
+    ["getdents64", "log"],
+    ["openat", "objects"],
+  ])("is named: %s of %s", async (call, folder) => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    const path = `.dedupe/${folder}`;
+    const fails = { type: "fail", errno: errno.EIO } as const;
+    const rules = [{ calls: [call], path: `/${path}`, times: 99, action: fails }];
+    const { code, stdout, stderr } = await compact(target, { args, plan: { rules } });
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain(`(${path})`);
   });
 });
 

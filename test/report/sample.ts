@@ -128,6 +128,7 @@ export function sampleCompactSummary(summary: Partial<CompactSummary> = {}): Com
     freedBytes: 456_000_000,
     findings: {},
     affectedNames: 0,
+    leftAlone: 0,
     failures: 0,
     sweep: { leftovers: 1, unfinished: 0 },
     adopt: {
