@@ -233,6 +233,17 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
     );
   });
 
+  it.each(["linkat", "renameat2"])("tries %s again once where there is no room", async (call) => {
+    const { ENOSPC } = constants.errno;
+    await traced(
+      () => [{ calls: [call], path: "relink.0", action: { type: "fail", errno: ENOSPC } }],
+      ({ result, root, original }) => {
+        expect(result.code).toBe(0);
+        expect(healedDifferences(original, root)).toEqual([]);
+      },
+    );
+  });
+
   it("does not touch what nobody knows beside its temporary names", async () => {
     await traced(
       (root) => [
