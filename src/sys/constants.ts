@@ -76,6 +76,8 @@ export const F_UNLCK = 2;
 
 export const POSIX_FADV_DONTNEED = 4;
 
+export const STATX_ATTR_IMMUTABLE = 0x10;
+export const STATX_ATTR_APPEND = 0x20;
 export const STATX_ATTR_MOUNT_ROOT = 0x2000;
 export const STATX_BASIC_STATS = 0x7ff;
 

@@ -1,4 +1,11 @@
-import { S_IFDIR, S_IFMT, S_IFREG, STATX_ATTR_MOUNT_ROOT } from "./constants.ts";
+import {
+  S_IFDIR,
+  S_IFMT,
+  S_IFREG,
+  STATX_ATTR_APPEND,
+  STATX_ATTR_IMMUTABLE,
+  STATX_ATTR_MOUNT_ROOT,
+} from "./constants.ts";
 import type { Address, Memory, Sys } from "./sys.ts";
 
 const SIZE_BYTES = 256;
@@ -92,6 +99,10 @@ export class Stat {
   copyWords(indexes: readonly number[], out: Uint32Array, at: number): void {
     for (let step = 0; step < indexes.length; step++)
       out[at + step] = this.#words[indexes[step] as number] as number;
+  }
+  /** `chattr +i` or `+a`: nobody may give it another name, or take one away. */
+  get isImmutable(): boolean {
+    return (this.#word(2) & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) !== 0;
   }
   /** Whether something is mounted here (STATX_ATTR_MOUNT_ROOT); undefined before Linux 5.8, which does not say. */
   get isMountRoot(): boolean | undefined {

@@ -3,7 +3,8 @@ import { lstatSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
-import { relinkWell } from "../support/relink.ts";
+import { relink, relinkWell } from "../support/relink.ts";
+import { requireTool } from "../support/skip.ts";
 import { file, linkTo, makeTree, sparse } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
@@ -43,4 +44,34 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
       expect(foreseen.freedBytes).toBe(summary.freedBytes);
     });
   });
+
+  it.skipIf(!requireTool("chattr"))(
+    "heals what is equal to an immutable file, and tells of that",
+    async () => {
+      await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+        const root = join(mount, "root");
+        const same = file("the same", { mtimeNs: 10n ** 18n });
+        makeTree(root, {
+          "daily.0/a": same,
+          "daily.1/a": linkTo("daily.0/a"),
+          "daily.2/a": same,
+          "daily.3/a": same,
+        });
+        execFileSync("chattr", ["+i", join(root, "daily.0/a")]);
+        try {
+          const { code, summary, events } = relink(root);
+          expect(code).toBe(3);
+          expect(summary).toMatchObject({ mergedInodes: 1, linkedNames: 1 });
+          const failures = events.filter(({ type }) => type === "failure");
+          expect(failures.map(({ path, code: why }) => [path, why]).sort()).toEqual([
+            ["daily.0/a", "EPERM"],
+            ["daily.1/a", "EPERM"],
+          ]);
+        } finally {
+          execFileSync("chattr", ["-i", join(root, "daily.0/a")]);
+        }
+        expect(relinkWell(root).summary).toMatchObject({ mergedInodes: 1, linkedNames: 2 });
+      });
+    },
+  );
 });
