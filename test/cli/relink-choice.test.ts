@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { lstatSync } from "node:fs";
+import { lstatSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
+import { repositoryRoot } from "../support/repository-root.ts";
 import { relink, relinkWell } from "../support/relink.ts";
 import { requireTool } from "../support/skip.ts";
 import { file, linkTo, makeTree, sparse } from "../support/tree.ts";
@@ -74,4 +75,21 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
       });
     },
   );
+
+  it("heals a wide tree with many threads and few descriptors", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      for (let made = 0; made < 3000; made++) {
+        const folder = join(root, `daily.${made % 2}/${made >> 1}`);
+        mkdirSync(folder, { recursive: true });
+        writeFileSync(join(folder, "a"), String(made >> 1));
+        utimesSync(join(folder, "a"), 1_600_000_000, 1_600_000_000);
+      }
+      const program = join(repositoryRoot, "bin/dedupe.js");
+      const limited = `ulimit -n 1024; exec ${process.execPath} ${program} relink --json -j 8 ${root}`;
+      const out = execFileSync("bash", ["-ec", limited], { encoding: "utf8" });
+      const summary = out.split("\n").find((line) => line.includes('"summary"')) ?? "{}";
+      expect(JSON.parse(summary)).toMatchObject({ outcome: "complete", linkedNames: 1500, failures: 0 });
+    });
+  });
 });
