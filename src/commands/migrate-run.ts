@@ -23,7 +23,7 @@ import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
 import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
 import { placeForPlans } from "./place-for-plans.ts";
-import { refuseReadOnlySource } from "./read-only-source.ts";
+import { refuseReadOnlySource } from "./read-only.ts";
 import { rememberSelection } from "./selection.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 

@@ -23,6 +23,7 @@ import { leftover, openTarget } from "./open-target.ts";
 import { refuseUnmerged } from "./relink-policy.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange } from "./prove-target.ts";
+import { refuseReadOnlyRoot } from "./read-only.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 /** The stock of one name or inode, in all its scratch files, roughly. */
@@ -56,6 +57,7 @@ export async function openRelinkRoot(
   try {
     refuseUnmerged(kernel, root, options);
     if (options.dryRun) return lookAtRoot(kernel, root, options);
+    refuseReadOnlyRoot(kernel, root);
     const kept = settleBeside(kernel, root);
     if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return withNotices(openCramped(kernel, root, options), kept);
     const isMade = makeRoomForStore(kernel, root, before);
@@ -209,7 +211,7 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
       return store;
     },
     objectsFd: view?.objectsFd ?? -1,
-    logFd: -1,
+    logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],

@@ -3,7 +3,7 @@ import type { RelinkOptions } from "../options.ts";
 import { zeroUndoCounters, type UndoCounters, type UndoSummary } from "../report/events.ts";
 import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
-import { forgetUndoLog } from "../relink/undo-log.ts";
+import { forgetUndoLog, undoFiles } from "../relink/undo-log.ts";
 import { UndoPlan } from "../relink/undo-plan.ts";
 import { Undoing } from "../relink/undoing.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
@@ -91,7 +91,8 @@ async function openUndo(parts: Parts): Promise<Undo> {
 async function undo(parts: Parts): Promise<RelinkEnding> {
   const { kernel, options, opened, root, context, counters } = parts;
   const { store, logFd } = opened;
-  if (!options.dryRun && store === undefined) throw noRoom(root);
+  const isFull = !options.dryRun && store === undefined;
+  if (isFull && undoFiles(kernel, logFd).length > 0) throw noRoom(root);
   const { undoing, pool, plan, close } = await openUndo(parts);
   const letGo = whenStopped(context.stop, () => {
     pool.control.stop();

@@ -1,6 +1,7 @@
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
 import { readFile, writeAll, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
 import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
@@ -24,8 +25,8 @@ export type LoggedDirectory = {
   names: LoggedName[];
 };
 
-/** `tag` is part of the temporary names of its batch. */
-export type BatchLog = { tag: string; directories: LoggedDirectory[] };
+/** `tag` is part of the temporary names of its batch; `writtenNs`: before its first exchange. */
+export type BatchLog = { tag: string; writtenNs: bigint; directories: LoggedDirectory[] };
 
 export type PathSource = { pathOf(id: number): Buffer };
 
@@ -111,14 +112,17 @@ export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
 
 /** What the log of a killed run says. One that is torn was not durable yet, so that nothing was changed after it. */
 export function readBatchLog(kernel: Kernel, logFd: number): BatchLog {
-  const none = { tag: "", directories: [] };
+  const none = { tag: "", writtenNs: 0n, directories: [] };
   const content = readFile(kernel, logFd, LOG_NAME);
   const start = MAGIC.length + DIGEST_BYTES;
   if (content === undefined || content.length < start) return none;
   const [body, digest] = [content.subarray(start), content.subarray(MAGIC.length, start)];
   if (!content.subarray(0, MAGIC.length).equals(MAGIC)) return none;
   if (!blake3(body).equals(digest)) return none;
-  return { tag: tagOf(digest), directories: decode(body) };
+  const stat = new Stat(kernel.sys);
+  const name = kernel.scratch.text(LOG_NAME);
+  check(kernel.sys.statx(logFd, name, AT_SYMLINK_NOFOLLOW, stat.address), "statx", LOG_NAME);
+  return { tag: tagOf(digest), writtenNs: stat.mtimeNs, directories: decode(body) };
 }
 
 function decode(body: Buffer): LoggedDirectory[] {

@@ -9,6 +9,7 @@ import { DiscardKeeper } from "./discards.ts";
 import { temporaryName } from "./temporary-name.ts";
 import { byName, fingerprint, hashName, type MayBe, type Print } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
+import { isOwnTime } from "./own-time.ts";
 import type { BatchStore } from "./messages.ts";
 import { joined } from "../tree/path.ts";
 import type { RelinkThread } from "./relink-thread.ts";
@@ -60,9 +61,8 @@ export class BatchWorker {
     for (let index = first; index < first + count; index++) {
       const row = batch.directory(index);
       const isPrepared = this.#attempt(row, () => {
-        const { sys, scratch, stat, directories } = this.#thread;
-        const fd = directories.open(row[DIRECTORY_ROW.id] as number);
-        onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+        const { sys, stat } = this.#thread;
+        const fd = this.#statDirectory(row);
         refuseOthers(sys.geteuid(), stat.uid);
         row[DIRECTORY_ROW.inoHigh] = stat.inoHigh;
         row[DIRECTORY_ROW.inoLow] = stat.inoLow;
@@ -138,7 +138,7 @@ export class BatchWorker {
   }
 
   #replaceIn(batch: BatchView, row: Uint32Array, { isKept, log }: { isKept: boolean; log: string }): void {
-    const touched = { isSo: false };
+    const touched = { isSo: false, sinceNs: 0n };
     const logged = row[DIRECTORY_ROW.logged] as number;
     this.#eachName(batch, row, (name, text, at) => {
       const target = batch.target(name[NAME_ROW.target] as number);
@@ -148,6 +148,7 @@ export class BatchWorker {
       this.#thread.attempt(
         () => joined(this.#thread.directories.pathOf(row[DIRECTORY_ROW.id] as number), text),
         () => {
+          if (!touched.isSo) touched.sinceNs = this.#lookBefore(row);
           touched.isSo = true;
           const tmp = temporaryName(this.#thread.worker, log, logged + at);
           name[NAME_ROW.state] = this.#replaceName(batch, row, { name, text, target, isKept, tmp });
@@ -156,8 +157,24 @@ export class BatchWorker {
     });
     if (!touched.isSo) return;
     this.#attempt(row, () => {
-      this.#putTimeBack(batch, row);
+      this.#putTimeBack(batch, row, touched.sinceNs);
     });
+  }
+
+  /** Before the first exchange: a time that someone set since it was taken down is the one to put back. @returns the ctime */
+  #lookBefore(row: Uint32Array): bigint {
+    const { stat } = this.#thread;
+    this.#statDirectory(row);
+    stat.copyWords(STATX_MTIME, row, DIRECTORY_ROW.mtime);
+    return stat.ctimeNs;
+  }
+
+  /** @returns its descriptor */
+  #statDirectory(row: Uint32Array): number {
+    const { sys, scratch, stat, directories } = this.#thread;
+    const fd = directories.open(row[DIRECTORY_ROW.id] as number);
+    onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
+    return fd;
   }
 
   #replaceName(batch: BatchView, row: Uint32Array, { name, text, target, isKept, tmp }: NameOfBatch): number {
@@ -182,14 +199,16 @@ export class BatchWorker {
     return mark.every((word, at) => word === name[NAME_ROW.xattrs + at]);
   }
 
-  /** Not where someone else changed the listing meanwhile: then the time is theirs. */
-  #putTimeBack(batch: BatchView, row: Uint32Array): void {
-    const { sys, scratch, stat, directories } = this.#thread;
-    const fd = directories.open(row[DIRECTORY_ROW.id] as number);
-    onTarget(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address), "statx");
-    if (stat.mtimeNs === timeAt(row, DIRECTORY_ROW.mtime)) return;
+  /** Not where someone else changed the time or the listing meanwhile: then the time is theirs. */
+  #putTimeBack(batch: BatchView, row: Uint32Array, sinceNs: bigint): void {
+    const { sys, stat } = this.#thread;
+    const fd = this.#statDirectory(row);
+    const { mtimeNs } = stat;
+    if (mtimeNs === timeAt(row, DIRECTORY_ROW.mtime) || !isOwnTime(stat, sinceNs)) return;
     const print = this.#print(batch, row, fd);
     if (print?.high !== row[DIRECTORY_ROW.print] || print?.low !== row[DIRECTORY_ROW.print + 1]) return;
+    this.#statDirectory(row);
+    if (stat.mtimeNs !== mtimeNs) return;
     const result = sys.futimens(fd, this.#times.withMtime(timeAt(row, DIRECTORY_ROW.mtime)));
     if (result === -errno.EPERM)
       throw new EntryFailure("EPERM", "its modification time could not be put back: it is another user's");

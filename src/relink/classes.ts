@@ -28,6 +28,7 @@ import {
   numberAt,
   putNumber,
   sameWords,
+  UNLINKABLE,
 } from "./layout.ts";
 import type { RecordWriter } from "./record-file.ts";
 import { mergeRuns, type Run, type RunSorter } from "./sorter.ts";
@@ -140,7 +141,7 @@ export type ClassDoor = {
 
 /**
  * Inodes by content and attributes -> classes. Who survives does not depend on the order of work: what the store has
- * already, else most names, newest snapshot, path.
+ * already, else what may be linked, fewest blocks, most names, newest snapshot, path.
  */
 export class ClassFormer {
   readonly #members: RecordWriter;
@@ -191,6 +192,8 @@ export class ClassFormer {
   }
 
   #isBefore(a: Uint32Array, b: Uint32Array): boolean {
+    const linkable = (a[UNLINKABLE] as number) - (b[UNLINKABLE] as number);
+    if (linkable !== 0) return linkable < 0;
     // What was sparse stays sparse (P3).
     const blocks = numberAt(a, BLOCKS_HIGH) - numberAt(b, BLOCKS_HIGH);
     if (blocks !== 0) return blocks < 0;

@@ -16,6 +16,7 @@ import { isState } from "./inode-state.ts";
 import { busy, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
 import { NLINK } from "./layout.ts";
+import { isOwnTime } from "./own-time.ts";
 import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";
 
@@ -33,6 +34,9 @@ export type DirectClass = {
 
 /** The survivor, and a descriptor of its own of the directory that it is in. */
 type From = { dirFd: number; survivor: Survivor };
+
+/** Of a directory, before a name in it is replaced. */
+type Times = { fd: number; mtimeNs: bigint; ctimeNs: bigint };
 
 export type DirectParts = {
   kernel: Kernel;
@@ -168,7 +172,7 @@ export class DirectRelinker {
     const dirFd = directories.open(place.directory);
     if (!compared.xattrs && !this.#hasXattrs(dirFd, place.name, xattrs)) return false;
     refuseOthers(kernel.sys.geteuid(), statDescriptor(kernel, dirFd, this.#stat).uid);
-    const before = [rootFd, dirFd].map((fd) => ({ fd, mtimeNs: this.#mtimeOf(fd) }));
+    const before = [rootFd, dirFd].map((fd) => this.#timesOf(fd));
     const hasXattrs = (fd: number): boolean =>
       sameXattrs(
         fromSource(() => this.#xattrs.read({ fd })),
@@ -179,7 +183,7 @@ export class DirectRelinker {
       if (isDone) replaced(place);
       return isDone;
     } finally {
-      for (const { fd, mtimeNs } of before) kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
+      for (const times of before) this.#putBack(times);
     }
   }
 
@@ -217,7 +221,14 @@ export class DirectRelinker {
     }
   }
 
-  #mtimeOf(fd: number): bigint {
-    return statDescriptor(this.#parts.kernel, fd, this.#stat).mtimeNs;
+  #timesOf(fd: number): Times {
+    const { mtimeNs, ctimeNs } = statDescriptor(this.#parts.kernel, fd, this.#stat);
+    return { fd, mtimeNs, ctimeNs };
+  }
+
+  #putBack({ fd, mtimeNs, ctimeNs }: Times): void {
+    const { kernel } = this.#parts;
+    if (!isOwnTime(statDescriptor(kernel, fd, this.#stat), ctimeNs)) return;
+    kernel.sys.futimens(fd, this.#times.withMtime(mtimeNs));
   }
 }

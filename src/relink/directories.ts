@@ -2,6 +2,7 @@ import { AT_EMPTY_PATH, O_CLOEXEC } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { openQuietly, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
+import { descriptorLimit } from "../tree/descriptors.ts";
 import { openBelow } from "../tree/path.ts";
 import { EntryFailure, onTarget } from "../work/errors.ts";
 import type { HeapReader, HeapWriter } from "./heap.ts";
@@ -14,8 +15,9 @@ const NAME = 1;
 const DIR_INO_HIGH = 4;
 const DIR_INO_LOW = 5;
 const DIRECTORY_WORDS = 8;
-/** Descriptors that a thread keeps open. */
+/** Descriptors that a thread keeps open, where all threads together may have so many. */
 const OPEN_MOST = 192;
+const OPEN_LEAST = 16;
 /** What is kept of the records: those of 16,000 directories. */
 const CACHE_BYTES = 1 << 19;
 const SLASH = Buffer.from("/");
@@ -54,6 +56,8 @@ export class DirectoryWriter {
 
 type Known = { parent: number; name: Buffer; inoHigh: number; inoLow: number };
 
+type DirectoriesParts = { rootFd: number; device: number; fd: number; heap: HeapReader; threads: number };
+
 /** Opens directories of the stock by their number, and keeps some of them open. One per thread. */
 export class Directories {
   readonly #kernel: Kernel;
@@ -63,9 +67,13 @@ export class Directories {
   readonly #heap: HeapReader;
   readonly #stat: Stat;
   readonly #open = new Map<number, number>();
+  readonly #openMost: number;
 
-  constructor(kernel: Kernel, parts: { rootFd: number; device: number; fd: number; heap: HeapReader }) {
+  constructor(kernel: Kernel, parts: DirectoriesParts) {
     this.#kernel = kernel;
+    // The main thread has some, too, and half of them are for everything else.
+    const share = Math.floor(descriptorLimit(kernel) / 2 / (parts.threads + 1));
+    this.#openMost = Math.max(OPEN_LEAST, Math.min(OPEN_MOST, share));
     this.#rootFd = parts.rootFd;
     this.#device = parts.device;
     this.#records = new ScatteredRecords(kernel.sys, parts.fd, DIRECTORY_WORDS, CACHE_BYTES);
@@ -103,7 +111,7 @@ export class Directories {
   }
 
   /**
-   * A descriptor of the directory, valid until `OPEN_MOST` others were opened; not to be closed.
+   * A descriptor of the directory, valid until `OPEN_LEAST` others were opened; not to be closed.
    * @throws EntryFailure where another directory has its place by now, or none
    */
   open(id: number): number {
@@ -139,7 +147,7 @@ export class Directories {
   }
 
   #trim(): void {
-    if (this.#open.size <= OPEN_MOST) return;
+    if (this.#open.size <= this.#openMost) return;
     for (const [id, fd] of this.#open) {
       this.#open.delete(id);
       this.#kernel.sys.close(fd);

@@ -35,7 +35,7 @@ export function finishInterrupted(parts: Interrupted): Buffer[] {
   dropCopies(parts);
   const unknown = leftoversIn(parts, LEFTOVER).filter((leftover) => !settleLeftover(parts, log, leftover));
   finishRepair(parts, directories);
-  for (const directory of directories) putTimeBack(parts, directory);
+  for (const directory of directories) putTimeBack(parts, directory, log.writtenNs);
   forgetBatchLog(kernel, logFd);
   return unknown;
 }

@@ -9,6 +9,7 @@ import { TimesBuffer } from "../tree/times.ts";
 import type { LoggedDirectory, LoggedName } from "./batch-log.ts";
 import { byName, fingerprint } from "./fingerprint.ts";
 import { INO_HIGH, INO_LOW, timeAt } from "./layout.ts";
+import { isOwnTime } from "./own-time.ts";
 
 /** A target on which a batch of names was, or is, being replaced. */
 export type Interrupted = { kernel: Kernel; rootFd: number; tmpFd: number; logFd: number; objectsFd: number };
@@ -31,10 +32,11 @@ export function hashesToItsName({ kernel, objectsFd }: Interrupted, { ref, targe
   }
 }
 
-/** Where nobody else has changed the directory's listing since it was logged. @throws SysError */
+/** Where nobody else has changed the directory's time or listing since it was logged. @throws SysError */
 export function putTimeBack(
   { kernel, rootFd }: Pick<Interrupted, "kernel" | "rootFd">,
   { path, ino, mtime, print, names }: LoggedDirectory,
+  sinceNs: bigint,
 ): void {
   const { sys, scratch } = kernel;
   const fd = openBelow(kernel, rootFd, path);
@@ -43,6 +45,7 @@ export function putTimeBack(
     const stat = new Stat(sys);
     const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
     if (statted < 0 || stat.inoHigh !== ino[0] || stat.inoLow !== ino[1]) return;
+    if (!isOwnTime(stat, sinceNs)) return;
     const now = fingerprint(kernel, new Listing(sys), fd, byName(mayBeOf(names)));
     if (now?.high !== print.high || now.low !== print.low) return;
     const mtimeNs = timeAt(mtime, 0);

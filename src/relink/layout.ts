@@ -44,7 +44,9 @@ export const XATTR_VARIANT = 30;
 export const XATTR_MARK = 32;
 /** 1: its digest is an earlier run's, and its content was not read. */
 export const UNREAD = 34;
-export const INODE_WORDS = 35;
+/** 1: this user may not give it another name. */
+export const UNLINKABLE = 35;
+export const INODE_WORDS = 36;
 
 /** A name among those of its inode. */
 export const PLACE_WORDS = 5;

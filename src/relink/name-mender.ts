@@ -52,6 +52,7 @@ export class NameMender {
     const { kernel, rootFd } = this.#parts;
     const left: NotMended[] = [];
     const fd = openBelow(kernel, rootFd, directory.path);
+    const sinceNs = fd < 0 ? 0n : statDescriptor(kernel, fd, this.#stat).ctimeNs;
     try {
       for (const name of directory.names) {
         try {
@@ -64,7 +65,7 @@ export class NameMender {
     } finally {
       if (fd >= 0) kernel.sys.close(fd);
     }
-    putTimeBack(this.#parts, directory);
+    putTimeBack(this.#parts, directory, sinceNs);
     return left;
   }
 

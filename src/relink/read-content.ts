@@ -17,6 +17,7 @@ import {
   PLACE_WORDS,
   SIZE_HIGH,
   STATX_WORDS,
+  UNLINKABLE,
   UNREAD,
   XATTR_MARK,
   XATTR_VARIANT,
@@ -43,10 +44,12 @@ export class ContentReader {
   readonly #candidates: RecordReader;
   readonly #places: RecordReader;
   readonly #hashed: RunSorter;
+  readonly #euid: number;
 
   constructor(thread: RelinkThread, placesFd: number, key: readonly number[]) {
     const { sys, files, worker } = thread;
     this.#thread = thread;
+    this.#euid = sys.geteuid();
     this.#candidates = new RecordReader(sys, files.candidatesFd, INODE_WORDS);
     this.#places = new RecordReader(sys, placesFd, PLACE_WORDS, 4096);
     const layout = { words: INODE_WORDS, key };
@@ -111,6 +114,7 @@ export class ContentReader {
       const known = hasRows ? this.#known(record) : undefined;
       const digest = known ?? hashStable(this.#thread, fd, before);
       putDigest(record, digest);
+      record[UNLINKABLE] = this.#isLinkable(stat) ? 0 : 1;
       this.#addXattrs(record, fd);
       if (known === undefined) tally.readInodes++;
       else record[UNREAD] = 1;
@@ -133,9 +137,15 @@ export class ContentReader {
     const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
     if (bytes === undefined || statted < 0 || !isState(stat, record) || !hasCtime(stat, record)) return false;
     putDigest(record, blake3(bytes));
+    record[UNLINKABLE] = this.#isLinkable(stat) ? 0 : 1;
     this.#addXattrs(record, fd);
     tally.readInodes++;
     return true;
+  }
+
+  /** Another user's file has to be left as it is where the kernel protects hard links (fs.protected_hardlinks). */
+  #isLinkable({ isImmutable, uid }: Stat): boolean {
+    return !isImmutable && (this.#euid === 0 || this.#euid === uid);
   }
 
   #generationOf(dirFd: number, name: Buffer): number {

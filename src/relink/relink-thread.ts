@@ -63,7 +63,8 @@ export class RelinkThread implements Kernel {
     this.generations = new Generations(sys);
     this.heap = new HeapReader(sys, setup.files.heapFds);
     const { rootFd, rules, files } = setup;
-    const parts = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.heap };
+    const threads = files.sortFds.length;
+    const parts = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.heap, threads };
     this.directories = new Directories(this, parts);
     this.stat = new Stat(sys);
     this.otherStat = new Stat(sys);

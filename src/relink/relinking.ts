@@ -78,7 +78,8 @@ export class Relinking {
     this.#sources = openSources(kernel, stockFd);
     this.#gains = new GainCounter(kernel.sys, this.#sources.gainsFd, rules.compared);
     this.#heap = new HeapReader(kernel.sys, files.heapFds);
-    const door = { rootFd, device: rules.device, fd: files.directoriesFd, heap: this.#heap };
+    const { directoriesFd: fd, sortFds } = files;
+    const door = { rootFd, device: rules.device, fd, heap: this.#heap, threads: sortFds.length };
     this.#directories = new Directories(kernel, door);
     this.#stat = new Stat(kernel.sys);
   }

@@ -73,7 +73,7 @@ export class Replacer {
     if (!isState(stat, at.victim)) throw changed();
     if (at.tmp !== undefined) this.#setName(at.tmp);
     this.#link(from);
-    const exchanged = this.#isAble ? this.#exchange(at) : -errno.EINVAL;
+    const exchanged = this.#isAble ? this.#withRoom(() => this.#exchange(at)) : -errno.EINVAL;
     if (exchanged === -errno.EINVAL || exchanged === -errno.ENOSYS) {
       this.#isAble = false;
       this.#renameOver(at);
@@ -86,6 +86,14 @@ export class Replacer {
     }
     this.#judge(at, from);
     return "replaced";
+  }
+
+  /** Room that was freed may wait for the journal, or (btrfs) for the transaction. */
+  #withRoom(call: () => number): number {
+    const result = call();
+    if (result !== -errno.ENOSPC) return result;
+    this.#kernel.sys.syncfs(this.#tmpFd);
+    return call();
   }
 
   #setName(tmp: Buffer): void {
@@ -110,7 +118,7 @@ export class Replacer {
   #linkFrom({ dirFd, name }: LinkFrom): number {
     const { sys, scratch } = this.#kernel;
     for (let tries = 1; ; tries++) {
-      const result = sys.linkat(dirFd, name, this.#tmpFd, scratch.at(this.#tmp), 0);
+      const result = this.#withRoom(() => sys.linkat(dirFd, name, this.#tmpFd, scratch.at(this.#tmp), 0));
       if (result !== -errno.EEXIST || !this.#isNumbered || tries === MOST_TRIES) return result;
       this.#taken++;
       this.#tmp = Buffer.concat([this.#first, Buffer.from(`.${String(this.#taken)}`)]);

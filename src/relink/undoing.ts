@@ -67,7 +67,10 @@ export class Undoing {
     this.#heap = new HeapWriter(kernel.sys, files.heapFds[0] as number, 0);
     this.#writer = new DirectoryWriter(kernel, files.directoriesFd);
     const heap = new HeapReader(kernel.sys, files.heapFds);
-    this.#directories = new Directories(kernel, { rootFd, device, fd: files.directoriesFd, heap });
+    this.#directories = new Directories(kernel, {
+      ...{ rootFd, device, fd: files.directoriesFd, heap },
+      threads: files.sortFds.length,
+    });
     this.#restorer = new Restorer(parts);
     const directories = this.#directories;
     if (store !== undefined)

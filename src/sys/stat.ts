@@ -100,15 +100,15 @@ export class Stat {
     for (let step = 0; step < indexes.length; step++)
       out[at + step] = this.#words[indexes[step] as number] as number;
   }
+  /** `chattr +i` or `+a`: nobody may give it another name, or take one away. */
+  get isImmutable(): boolean {
+    return (this.#word(2) & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) !== 0;
+  }
   /** Whether something is mounted here (STATX_ATTR_MOUNT_ROOT); undefined before Linux 5.8, which does not say. */
   get isMountRoot(): boolean | undefined {
     return (this.#word(14) & STATX_ATTR_MOUNT_ROOT) === 0
       ? undefined
       : (this.#word(2) & STATX_ATTR_MOUNT_ROOT) !== 0;
-  }
-  /** Neither linked to nor removed, by anyone (chattr +i, +a), as far as the filesystem says so. */
-  get isImmutable(): boolean {
-    return (this.#word(2) & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) !== 0;
   }
   /** st_dev folded into 32 bits: the kernel's own dev_t has 12 bits of major and 20 of minor. */
   get device(): number {

@@ -1,6 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { check, errno } from "../sys/errors.ts";
-import { openDirectory, openRoot, type Kernel } from "../sys/files.ts";
+import { LOCK_EX, LOCK_NB, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
+import { check, errno, isSysError } from "../sys/errors.ts";
+import { openDirectory, openQuietly, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { Stat } from "../sys/stat.ts";
+import { Listing } from "./listing.ts";
 import { removeTree } from "./remove.ts";
 
 /** A directory of this process alone. What was opened in it outlives its removal. */
@@ -15,13 +18,22 @@ export type Temporary = {
   remove(): void;
 };
 
-/** @throws SysError */
-export function makeTemporary(kernel: Kernel, parent: string, purpose = "dry-run"): Temporary {
+type Purpose = "dry-run" | "plans" | "stats";
+
+const NAME = /^dedupe-(dry-run|plans|stats)-[0-9a-f]{16}$/;
+/** A run locks its directory a moment after it made it. */
+const YOUNG_SECONDS = 3600;
+
+/** Drops what killed runs left there, too. @throws SysError */
+export function makeTemporary(kernel: Kernel, parent: string, purpose: Purpose = "dry-run"): Temporary {
   const { sys, scratch } = kernel;
   const parentFd = openRoot(kernel, parent);
+  sweep(kernel, parentFd);
   const name = `dedupe-${purpose}-${randomBytes(8).toString("hex")}`;
   check(sys.mkdirat(parentFd, scratch.text(name), 0o700), "mkdirat", name);
   const fd = openDirectory(kernel, parentFd, name);
+  // Where the filesystem has no locks nothing can be swept either.
+  sys.flock(fd, LOCK_EX | LOCK_NB);
   const path = `${parent}/${name}`;
   let isThere = true;
   const make = (child: string): string => {
@@ -44,4 +56,34 @@ export function makeTemporary(kernel: Kernel, parent: string, purpose = "dry-run
       sys.close(parentFd);
     },
   };
+}
+
+function sweep(kernel: Kernel, parentFd: number): void {
+  const listing = new Listing(kernel.sys);
+  const found: Buffer[] = [];
+  while (listing.read(parentFd) > 0)
+    while (listing.next()) {
+      const name = listing.copyName();
+      if (NAME.test(name.toString("latin1"))) found.push(name);
+    }
+  for (const name of found) dropDead(kernel, parentFd, name);
+}
+
+/** Where it is this user's, and no living run holds its lock. */
+function dropDead(kernel: Kernel, parentFd: number, name: Buffer): void {
+  const { sys, scratch } = kernel;
+  const flags = O_RDONLY | O_CLOEXEC | sys.O_DIRECTORY | sys.O_NOFOLLOW;
+  const fd = openQuietly(sys, parentFd, scratch.at(name), flags);
+  if (fd < 0) return;
+  try {
+    const { uid, mtimeSeconds } = statDescriptor(kernel, fd, new Stat(sys));
+    const isYoung = Date.now() / 1000 - mtimeSeconds < YOUNG_SECONDS;
+    if (uid !== sys.geteuid() || isYoung || sys.flock(fd, LOCK_EX | LOCK_NB) !== 0) return;
+    removeTree(kernel, parentFd, name);
+  } catch (error) {
+    // It stays for the next run.
+    if (!isSysError(error)) throw error;
+  } finally {
+    sys.close(fd);
+  }
 }

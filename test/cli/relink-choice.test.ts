@@ -1,9 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { lstatSync } from "node:fs";
+import { lstatSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
-import { relinkWell } from "../support/relink.ts";
+import { repositoryRoot } from "../support/repository-root.ts";
+import { relink, relinkWell } from "../support/relink.ts";
+import { requireTool } from "../support/skip.ts";
 import { file, linkTo, makeTree, sparse } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
@@ -41,6 +43,53 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
       expect(lstatSync(join(root, "daily.0/image")).blocks).toBeLessThan(dense / 100);
       expect(summary).toMatchObject({ mergedInodes: 1, linkedNames: 2, freedBytes: dense * 512 });
       expect(foreseen.freedBytes).toBe(summary.freedBytes);
+    });
+  });
+
+  it.skipIf(!requireTool("chattr"))(
+    "heals what is equal to an immutable file, and tells of that",
+    async () => {
+      await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+        const root = join(mount, "root");
+        const same = file("the same", { mtimeNs: 10n ** 18n });
+        makeTree(root, {
+          "daily.0/a": same,
+          "daily.1/a": linkTo("daily.0/a"),
+          "daily.2/a": same,
+          "daily.3/a": same,
+        });
+        execFileSync("chattr", ["+i", join(root, "daily.0/a")]);
+        try {
+          const { code, summary, events } = relink(root);
+          expect(code).toBe(3);
+          expect(summary).toMatchObject({ mergedInodes: 1, linkedNames: 1 });
+          const failures = events.filter(({ type }) => type === "failure");
+          expect(failures.map(({ path, code: why }) => [path, why]).sort()).toEqual([
+            ["daily.0/a", "EPERM"],
+            ["daily.1/a", "EPERM"],
+          ]);
+        } finally {
+          execFileSync("chattr", ["-i", join(root, "daily.0/a")]);
+        }
+        expect(relinkWell(root).summary).toMatchObject({ mergedInodes: 1, linkedNames: 2 });
+      });
+    },
+  );
+
+  it("heals a wide tree with many threads and few descriptors", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      for (let made = 0; made < 3000; made++) {
+        const folder = join(root, `daily.${made % 2}/${made >> 1}`);
+        mkdirSync(folder, { recursive: true });
+        writeFileSync(join(folder, "a"), String(made >> 1));
+        utimesSync(join(folder, "a"), 1_600_000_000, 1_600_000_000);
+      }
+      const program = join(repositoryRoot, "bin/dedupe.js");
+      const limited = `ulimit -n 1024; exec ${process.execPath} ${program} relink --json -j 8 ${root}`;
+      const out = execFileSync("bash", ["-ec", limited], { encoding: "utf8" });
+      const summary = out.split("\n").find((line) => line.includes('"summary"')) ?? "{}";
+      expect(JSON.parse(summary)).toMatchObject({ outcome: "complete", linkedNames: 1500, failures: 0 });
     });
   });
 });

@@ -217,3 +217,33 @@ describe.skipIf(!requireFilesystem("ext4"))("the index of a full disk", () => {
     });
   });
 });
+
+describe.skipIf(!requireFilesystem("ext4"))("a full disk", () => {
+  const prepare = (root: string): void => {
+    for (const name of ["a", "b"]) writeFileSync(join(root, "daily.0", name), "content");
+    shell(root, "touch -d @1600000000 daily.0/a daily.0/b");
+  };
+
+  it("is refused at once where it is mounted read-only", async () => {
+    await withFull(prepare, (root) => {
+      const mount = join(root, "..");
+      execFileSync("mount", ["-o", "remount,ro", mount]);
+      const { code, out, err } = dedupe(["relink", "--json", root]);
+      expect(out).not.toContain("FULL");
+      expect([code, err]).toEqual([
+        1,
+        expect.stringMatching(/is on a read-only file system\nMount it writable/),
+      ]);
+    });
+  });
+
+  it("has nothing to undo, which needs no room", async () => {
+    const withStore = (root: string): void => {
+      prepare(root);
+      relinkWell(root);
+    };
+    await withFull(withStore, (root) => {
+      expect(relinkWell("--undo", root).summary).toMatchObject({ outcome: "complete", loggedNames: 0 });
+    });
+  });
+});

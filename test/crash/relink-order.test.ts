@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, openSync, closeSync, writeSync } from "node:fs";
+import { lstatSync, mkdtempSync, readFileSync, rmSync, openSync, closeSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
@@ -200,6 +200,22 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
   });
 
   it.each([
+    ["once its time is logged", { calls: ["write"], path: "log/relink" }],
+    ["after the last exchange in it", { calls: ["renameat2"], path: "daily.1/docs/deep" }],
+  ])("by giving the directory another time %s is left with it", async (_, filter) => {
+    const deep = "daily.1/docs/deep";
+    const command = (root: string): string => `touch -d @1234567890 ${root}/${deep}`;
+    await traced(
+      (root) => [{ ...filter, action: { type: "run", when: "after", command: command(root) } }],
+      ({ result, root, original }) => {
+        expect(result.code).toBe(0);
+        expect(lstatSync(join(root, deep)).mtimeMs).toBe(1_234_567_890_000);
+        expect(healedDifferences(original, root)).toMatchObject([{ class: "mtime", path: deep }]);
+      },
+    );
+  });
+
+  it.each([
     ["look at the new link", "statx", 1],
     ["look at what came out", "flistxattr", 3],
     ["removal of what came out", "unlinkat", 1],
@@ -213,6 +229,17 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
         expect((await relink(root)).code).toBe(0);
         expect(healedDifferences(original, root)).toEqual([]);
         expect(leftovers(root)).toEqual([]);
+      },
+    );
+  });
+
+  it.each(["linkat", "renameat2"])("tries %s again once where there is no room", async (call) => {
+    const { ENOSPC } = constants.errno;
+    await traced(
+      () => [{ calls: [call], path: "relink.0", action: { type: "fail", errno: ENOSPC } }],
+      ({ result, root, original }) => {
+        expect(result.code).toBe(0);
+        expect(healedDifferences(original, root)).toEqual([]);
       },
     );
   });
