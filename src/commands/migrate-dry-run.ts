@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import type { MigrateOptions } from "../options.ts";
-import { zeroCounters, type Counters, type Summary } from "../report/events.ts";
+import type { Counters, Summary } from "../report/events.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { FilterRules } from "../tree/filter.ts";
@@ -15,6 +15,7 @@ import { whenStopped, type CommandContext, type StopReason } from "./context.ts"
 import { refuseEmptySource, refuseLostFilesystem } from "./delete-guards.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import {
+  countersOf,
   countSnapshots,
   migrationListener,
   openKernel,
@@ -129,7 +130,7 @@ async function survey(run: DryRun, started: number): Promise<Summary> {
   const { options, plan, context, kernel, traits } = run;
   const survey = new Survey();
   const tally = zeroTally(kernel);
-  const counters = (): Counters => ({ ...zeroCounters(), ...survey.counters(), failures: tally.failures });
+  const counters = (): Counters => ({ ...countersOf(plan, survey.counters()), failures: tally.failures });
   context.reporter.emit({ type: "plan", snapshots: countSnapshots(plan) });
   const stopProgress = reportProgress(run, tally, counters);
   const { ending, result } = await goThrough(run, survey, tally);

@@ -8,7 +8,7 @@ import type { SysFactory } from "../sys/sys.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { hasFileMounts } from "../tree/reach.ts";
-import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
+import { plannedDirectories, planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import type { TargetTraits } from "../tree/traits.ts";
 import type { Failure, WorkRules } from "../work/messages.ts";
 import { Migration, type MigrationListener, type UnitState } from "../work/migration.ts";
@@ -106,6 +106,13 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   return startRun({ ...begun, options, context, plan, plannedAtMs, ...opened });
 }
 
+/** What threads have counted, and the plan's own directories besides. */
+export function countersOf({ units }: UnitPlan, counted: Partial<Counters>): Counters {
+  const sum = { ...zeroCounters(), ...counted };
+  const planned = plannedDirectories(units);
+  return { ...sum, names: sum.names + planned, directories: sum.directories + planned };
+}
+
 export function startOf({ source, target, jobs, dryRun }: MigrateOptions) {
   return { type: "start", command: "migrate", source, target, jobs, dryRun } as const;
 }
@@ -171,7 +178,7 @@ async function startRun(parts: Parts): Promise<MigrateRun> {
   const pool = await Pool.start(parts.workers, setup, poolListener(parts.context.reporter, migration));
   const counters = (): Counters => {
     const { deletedNames } = migration;
-    return { ...zeroCounters(), ...pool.counters.sum(), deletedNames, failures: tally.failures };
+    return { ...countersOf(plan, pool.counters.sum()), deletedNames, failures: tally.failures };
   };
   return {
     ...{ kernel, source, roots, filter: parts.filter, plannedAtMs: parts.plannedAtMs },

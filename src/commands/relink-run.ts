@@ -3,7 +3,7 @@ import { zeroRelinkCounters, type Event, type RelinkCounters, type RelinkPhase }
 import type { Kernel } from "../sys/files.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { isAtOrBelow } from "../tree/path.ts";
-import type { UnitPlan } from "../tree/snapshots.ts";
+import { plannedDirectories, type UnitPlan } from "../tree/snapshots.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, type BatchView } from "../relink/batch-memory.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
@@ -110,11 +110,12 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
     ...{ objectsFd: opened.objectsFd, store: opened.store, openStore: opened.openStore },
     ...listenerOf(parts, watch),
   });
+  const readCounters = (): RelinkCounters => countersOf(counters, { plan, pool, watch });
   return {
     ...{ options, pool, relinking, traits: { linkLimit: opened.linkLimit } },
-    counters: () => countersOf(counters, pool, watch),
+    counters: readCounters,
     peakRssAnonBytes: () => watch.peakRssAnonBytes,
-    reportProgress: () => reportProgress(parts, watch, () => countersOf(counters, pool, watch)),
+    reportProgress: () => reportProgress(parts, watch, readCounters),
     startTimeLimit: () => startTimeLimit(options, pool.control),
     perSnapshot: () => perSnapshot(plan, perUnit),
     close: async () => {
@@ -146,8 +147,14 @@ function listenerOf({ kernel, root, options, context }: Parts, watch: Watch) {
   };
 }
 
-function countersOf(counters: RelinkCounters, pool: RelinkPool, watch: Watch): RelinkCounters {
-  const { names, directories, readBytes, readInodes, foreignDirectories, failures } = pool.tally.sum();
+function countersOf(
+  counters: RelinkCounters,
+  { plan, pool, watch }: { plan: UnitPlan; pool: RelinkPool; watch: Watch },
+): RelinkCounters {
+  const { readBytes, readInodes, foreignDirectories, failures, ...walked } = pool.tally.sum();
+  const planned = plannedDirectories(plan.units);
+  const names = walked.names + planned;
+  const directories = walked.directories + planned;
   const counted = { names, directories, readBytes, readInodes, foreignDirectories };
   return { ...counters, ...counted, failures: failures + watch.failures };
 }

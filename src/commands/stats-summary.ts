@@ -90,7 +90,8 @@ function sum({ pool, links, isInSet }: StatsRun, column: number, which: "all" | 
 }
 
 function counted(run: StatsRun): Pick<StatsSummary, "names" | "directories"> {
-  return { names: sum(run, COUNT_NAMES, "all"), directories: sum(run, COUNT_DIRECTORIES, "all") };
+  // The target itself is a directory that has no name there.
+  return { names: sum(run, COUNT_NAMES, "all") - 1, directories: sum(run, COUNT_DIRECTORIES, "all") - 1 };
 }
 
 type Whole = Pick<

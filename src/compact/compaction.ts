@@ -3,6 +3,7 @@ import { check } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { zeroRelinkCounters, type CompactStep, type RelinkCounters } from "../report/events.ts";
 import { Listing } from "../tree/listing.ts";
+import { plannedDirectories } from "../tree/snapshots.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import type { StockChoice } from "../relink/messages.ts";
 import type { RelinkPool } from "../relink/relink-pool.ts";
@@ -93,7 +94,9 @@ export class Compaction {
 
   /** Names in the snapshots, and the directories among them. */
   get walked(): { names: number; directories: number } {
-    return this.#walked ?? this.#parts.pool.tally.sum();
+    const { names, directories } = this.#walked ?? this.#parts.pool.tally.sum();
+    const planned = names > 0 ? plannedDirectories(this.#parts.allUnits) : 0;
+    return { names: names + planned, directories: directories + planned };
   }
 
   /** Looks at the store and the names, and changes neither. @returns false: cut short by a stop. @throws RunFailure, SysError */

@@ -205,7 +205,7 @@ export type StatsSummary = {
   exitCode: number;
   target: string;
   snapshots: number;
-  /** Names below the target but those of the store, the target itself among them. */
+  /** Names below the target but those of the store. */
   names: number;
   directories: number;
   /** Inodes other than directories, each counted once. */

@@ -24,6 +24,11 @@ export const inodeText = ({ device, ino }: { device: number; ino: bigint }): str
 /** Containers are the directories on the way to the snapshots; the source's root is always one. */
 export type UnitPlan = { units: Unit[]; containers: Buffer[] };
 
+/** The directories that a plan itself names: walks count only what is in them. The root is not a name. */
+export function plannedDirectories(units: readonly Unit[]): number {
+  return units.filter(({ path }) => path.length > 0).length;
+}
+
 export type PlanRules = {
   /** The names of snapshots as the user gave them; undefined: recognise them. */
   isSnapshot: ((path: Buffer) => boolean) | undefined;
