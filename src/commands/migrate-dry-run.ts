@@ -39,6 +39,7 @@ import {
   type Notice,
   type Root,
 } from "./preflight.ts";
+import { aboutSnapshots } from "./snapshot-glob.ts";
 
 /** Everything a dry run has open. Only `writer` may write, and only in `temporary`. */
 type DryRun = {
@@ -92,6 +93,8 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   refuseWithoutHardLinks(kernel, target);
   refuseForeignTarget(kernel, target);
   const plan = planSource(kernel, source, options, filter);
+  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
+    reporter.emit({ type: "notice", ...notice });
   const temporary = makeTemporary(writer, tmpdir());
   try {
     const opened = await openStore({ kernel, writer, options, ...roots, temporary });

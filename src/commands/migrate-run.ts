@@ -25,7 +25,7 @@ import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
 import { placeForPlans } from "./place-for-plans.ts";
 import { refuseReadOnlySource } from "./read-only.ts";
 import { rememberSelection } from "./selection.ts";
-import { snapshotMatcher } from "./snapshot-glob.ts";
+import { aboutSnapshots, snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
 
@@ -91,6 +91,8 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
     reporter.emit({ type: "notice", ...notice });
   const plannedAtMs = Date.now();
   const plan = planSource(kernel, source, options, filter);
+  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
+    reporter.emit({ type: "notice", ...notice });
   refuseEmptySource(kernel, source, options);
   const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
   for (const notice of [...notices, ...aboutTimes(opened.traits)])

@@ -19,6 +19,7 @@ import { collectFilter } from "./migrate-filter.ts";
 import { startTimeLimit } from "./time-limit.ts";
 import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
 import { rememberSelection } from "./selection.ts";
+import { aboutSnapshots } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
 const LOST_AND_FOUND = Buffer.from("lost+found");
@@ -53,6 +54,8 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
   for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
   const rules = rulesOf(kernel, root, { options, filter });
   const plan = withoutLostAndFound(planRoot(kernel, root, { options, filter }));
+  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
+    reporter.emit({ type: "notice", ...notice });
   return startRelink({ kernel, sysModule, options, context, root, opened, rules, plan });
 }
 

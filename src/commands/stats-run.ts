@@ -8,7 +8,7 @@ import type { Kernel } from "../sys/files.ts";
 import { readOnlySys } from "../sys/read-only.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { hasFileMounts } from "../tree/reach.ts";
-import { planUnits } from "../tree/snapshots.ts";
+import { planUnits, type Unit } from "../tree/snapshots.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { orderUnits, type Link } from "../stats/chain.ts";
@@ -21,7 +21,7 @@ import type { CommandContext } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, type Root } from "./preflight.ts";
-import { snapshotMatcher } from "./snapshot-glob.ts";
+import { aboutSnapshots, snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
 
@@ -60,7 +60,10 @@ export async function openStats(options: StatsOptions, context: CommandContext):
   const jobs = jobsFor(kernel, options, target);
   const started = performance.now();
   reporter.emit({ type: "start", command: "stats", version, target: options.target, jobs, dryRun: false });
-  const links = planTarget(kernel, target, options);
+  const units = planTarget(kernel, target, options);
+  for (const notice of aboutSnapshots(units, options.snapshotsGlob))
+    reporter.emit({ type: "notice", ...notice });
+  const links = orderUnits(units);
   const isInSet = chosenUnits(links, options);
   const temporary = openTemporary(writer);
   const watch = { failures: 0 };
@@ -106,12 +109,11 @@ function listenerOf({ reporter }: CommandContext, watch: { failures: number }): 
   };
 }
 
-function planTarget(kernel: Kernel, target: Root, { snapshotsGlob }: StatsOptions): Link[] {
-  const { units } = planUnits(kernel, target.fd, {
+function planTarget(kernel: Kernel, target: Root, { snapshotsGlob }: StatsOptions): Unit[] {
+  return planUnits(kernel, target.fd, {
     isSnapshot: snapshotsGlob === undefined ? undefined : snapshotMatcher(snapshotsGlob),
     takes: (path) => path.toString("latin1") !== STORE_NAME,
-  });
-  return orderUnits(units);
+  }).units;
 }
 
 /** @throws DedupeError for a set that names nothing: a typing error must not look like "frees nothing" */

@@ -90,8 +90,7 @@ function sum({ pool, links, isInSet }: StatsRun, column: number, which: "all" | 
 }
 
 function counted(run: StatsRun): Pick<StatsSummary, "names" | "directories"> {
-  // The target itself is a directory that has no name there.
-  return { names: sum(run, COUNT_NAMES, "all") - 1, directories: sum(run, COUNT_DIRECTORIES, "all") - 1 };
+  return { names: sum(run, COUNT_NAMES, "all"), directories: sum(run, COUNT_DIRECTORIES, "all") };
 }
 
 type Whole = Pick<

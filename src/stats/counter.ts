@@ -48,9 +48,11 @@ export class Counter implements Visitor {
     this.#unit = unit;
   }
 
-  directory(stat: Stat): void {
-    this.#thread.count(this.#unit, COUNT_NAMES, 1);
-    this.#thread.count(this.#unit, COUNT_DIRECTORIES, 1);
+  directory(stat: Stat, hasName: boolean): void {
+    if (hasName) {
+      this.#thread.count(this.#unit, COUNT_NAMES, 1);
+      this.#thread.count(this.#unit, COUNT_DIRECTORIES, 1);
+    }
     this.#thread.count(this.#unit, COUNT_DIRECTORY_BYTES, stat.blocks * BLOCK_BYTES);
   }
 

@@ -33,7 +33,8 @@ export type Frame = Located & {
 
 /** What is done with what a walk meets. */
 export type Visitor = {
-  directory(stat: Stat): void;
+  /** The target itself has no name there. */
+  directory(stat: Stat, hasName: boolean): void;
   /** A name by its number alone. @returns false where its inode must be looked at */
   number(frame: Frame, listing: Listing): boolean;
   /** The inode of a name that was looked at. */
@@ -88,7 +89,7 @@ export class StatsWalker {
     const statted = sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, stat.address);
     if (statted < 0) sys.close(fd);
     check(statted, "statx");
-    visitor.directory(stat);
+    visitor.directory(stat, name.length > 0);
     const isOld = Math.max(stat.mtimeSeconds, stat.ctimeSeconds) < setup.rules.startSeconds - YOUNG_SECONDS;
     const { device } = stat;
     const isTrusted = isOld && !setup.rules.hasFileMounts && this.#trusts(fd, device);

@@ -83,6 +83,20 @@ describe("what a snapshot is", () => {
     expect(compareTrees(source, target, { mergedOk: true })).toEqual([]);
   });
 
+  it("is told of where --snapshots names nothing", () => {
+    makeTree(source, { "daily.0/y": file("y") });
+    for (const args of [
+      ["migrate", "-n", source, target],
+      ["migrate", source, target],
+      ["relink", "-n", target],
+      ["stats", target],
+    ]) {
+      const { code, err } = dedupe([...args, "--snapshots", "hourly.*"]);
+      expect(code).toBe(0);
+      expect(err).toContain("--snapshots 'hourly.*' is no directory's name");
+    }
+  });
+
   it("comes newest first", () => {
     makeTree(source, {
       "2024-01-01": directory({ mtimeNs: 1_000_000_000n }),

@@ -60,9 +60,12 @@ def main():
         row.update({"aloneBytes": 0, "aloneInodes": 0, "plainBytes": 0})
         directory_bytes[path] = 0
         for status in walk(os.path.join(root, path.encode("latin-1")), kind == "loose"):
-            row["names"] += 1
-            if stat.S_ISDIR(status.st_mode):
-                row["directories"] += 1
+            is_directory = stat.S_ISDIR(status.st_mode)
+            # The root itself is no name.
+            is_name = not is_directory or path != ""
+            row["names"] += is_name
+            if is_directory:
+                row["directories"] += is_name
                 directory_bytes[path] += taken(status)
             else:
                 names = inode_of(status).names
