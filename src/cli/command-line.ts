@@ -145,7 +145,7 @@ function createVerify(accept: (options: CommandOptions) => void): Command {
         "attributes, holes and hard links. Without --repair nothing is changed, " +
         "and a read-only mount will do.",
     )
-    .argument("[target]", "a root that migrate has made")
+    .argument("[target]", "a root that migrate or relink has made")
     .addHelpOption(new Option("-h, --help", "print this help").helpGroup("Running:"));
   const typed = collectTyped(command, verifyOptionSpecs);
   command.action((target?: string) => {

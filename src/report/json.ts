@@ -59,12 +59,19 @@ function createThrottle(): (elapsedMs: number) => boolean {
   };
 }
 
-export function toJson(event: Event): string {
-  // Only the fields of an event hold bytes, never something nested.
-  const fields = Object.entries(event).map(([key, value]: [string, unknown]): [string, unknown] =>
-    Buffer.isBuffer(value) ? [key, toPath(value)] : [key, value],
-  );
-  return JSON.stringify(Object.fromEntries(fields));
+/** Its type comes first. */
+export function toJson({ type, ...event }: Event): string {
+  const fields = Object.entries(event).map(([key, value]: [string, unknown]): [string, unknown] => [
+    key,
+    toPlain(key, value),
+  ]);
+  return JSON.stringify({ type, ...Object.fromEntries(fields) });
+}
+
+/** Only the fields of an event hold bytes, never something nested. */
+function toPlain(key: string, value: unknown): unknown {
+  if (key === "elapsedMs" && typeof value === "number") return Math.round(value);
+  return Buffer.isBuffer(value) ? toPath(value) : value;
 }
 
 function toPath(path: Buffer): JsonPath {
