@@ -8,7 +8,6 @@ import type { CommandOptions } from "./options.ts";
 import { errorLines } from "./report/event-lines.ts";
 import type { Reporter } from "./report/events.ts";
 import { openReporter } from "./report/reporter.ts";
-import { errnoSentence } from "./sys/errors.ts";
 
 /** Where tests put other parts in; the installed program gives none. */
 export type Wiring = { sysModule?: URL };
@@ -147,7 +146,7 @@ function open(options: CommandOptions): Reporter {
   } catch (cause) {
     throw new DedupeError(
       "log-file",
-      `the log file ${options.logFile} cannot be opened: ${errnoSentence((cause as NodeJS.ErrnoException).code ?? "")}`,
+      `the log file ${options.logFile} cannot be opened: ${systemReasonOf(cause)}`,
       {
         hint: "Name a file in a directory that this user may write.",
         exitCode: "usage",
@@ -155,6 +154,11 @@ function open(options: CommandOptions): Reporter {
       },
     );
   }
+}
+
+/** "no such file or directory" of Node's "ENOENT: no such file or directory, open 'x'". */
+function systemReasonOf(error: unknown): string {
+  return /^E\w+: (.+), \w+(?: '.*')?$/s.exec(reasonOf(error))?.[1] ?? reasonOf(error);
 }
 
 function reasonOf(error: unknown): string {
