@@ -128,7 +128,8 @@ export class Directories {
       known.parent < 0
         ? openBelow(this.#kernel, this.#rootFd, known.name)
         : openQuietly(sys, this.open(known.parent), scratch.at(known.name), flags);
-    if (fd === -errno.ENOENT || fd === -errno.ENOTDIR || fd === -errno.ELOOP) throw moved();
+    if (fd === -errno.ENOENT || fd === -errno.ENOTDIR) throw new GoneDirectory();
+    if (fd === -errno.ELOOP) throw moved();
     onTarget(fd, "openat");
     this.#prove(fd, known);
     this.#open.set(id, fd);
@@ -163,6 +164,15 @@ export class Directories {
   }
 }
 
+const MOVED = "its directory was moved or replaced meanwhile; it was left alone";
+
 function moved(): EntryFailure {
-  return new EntryFailure("CHANGED", "its directory was moved or replaced meanwhile; it was left alone");
+  return new EntryFailure("CHANGED", MOVED);
+}
+
+/** It is not under its path any more: it was removed, as snapshots are, or moved. */
+export class GoneDirectory extends EntryFailure {
+  constructor() {
+    super("CHANGED", MOVED);
+  }
 }

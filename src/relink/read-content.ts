@@ -25,6 +25,7 @@ import {
   numberAt,
   timeAt,
 } from "./layout.ts";
+import { GoneDirectory } from "./directories.ts";
 import { isState } from "./inode-state.ts";
 import { RecordReader } from "./record-file.ts";
 import { joined } from "../tree/path.ts";
@@ -226,6 +227,7 @@ function isThere(work: () => void): boolean {
     work();
     return true;
   } catch (error) {
+    if (error instanceof GoneDirectory) return false;
     if (error instanceof EntryFailure && ["ENOENT", "ENOTDIR"].includes(error.code)) return false;
     throw error;
   }

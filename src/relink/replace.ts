@@ -92,7 +92,7 @@ export class Replacer {
   #withRoom(call: () => number): number {
     const result = call();
     if (result !== -errno.ENOSPC) return result;
-    this.#kernel.sys.syncfs(this.#tmpFd);
+    onTarget(this.#kernel.sys.syncfs(this.#tmpFd), "syncfs");
     return call();
   }
 

@@ -194,7 +194,7 @@ export class StockTaker {
   /** In inode order within what one call returns: on spinning disks that is the order in which inodes lie. */
   #list(frame: Frame): void {
     const listing = this.#listing;
-    while (onSource(listing.read(frame.fd), "getdents64") > 0) {
+    while (onSource(listing.readIfThere(frame.fd), "getdents64") > 0) {
       const seen: Seen[] = [];
       while (listing.next()) this.#readEntry(frame, seen);
       seen.sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);

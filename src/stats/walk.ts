@@ -172,7 +172,7 @@ export class StatsWalker {
   /** In inode order within what one call returns: on spinning disks that is the order in which inodes lie. */
   #list(frame: Frame, visitor: Visitor): void {
     const listing = this.#listing;
-    while (check(listing.read(frame.fd), "getdents64") > 0) {
+    while (check(listing.readIfThere(frame.fd), "getdents64") > 0) {
       const unknown: Seen[] = [];
       while (listing.next()) {
         if (listing.type === DT_DIR) frame.subdirectories.push(listing.copyName());

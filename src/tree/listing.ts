@@ -1,3 +1,4 @@
+import { errno } from "../sys/errors.ts";
 import type { Address, Memory, Sys } from "../sys/sys.ts";
 
 const BUFFER_BYTES = 1 << 16;
@@ -33,6 +34,12 @@ export class Listing {
     this.#end = Math.max(0, got);
     this.#next = 0;
     return got;
+  }
+
+  /** As `read`; a directory that was removed since it was opened has no names left (getdents64(2): ENOENT). */
+  readIfThere(fd: number): number {
+    const got = this.read(fd);
+    return got === -errno.ENOENT ? 0 : got;
   }
 
   /** Steps to the next entry in the buffer, "." and ".." left out; false when it is used up. */

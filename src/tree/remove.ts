@@ -20,26 +20,27 @@ export function removeTree(kernel: Kernel, dirFd: number, name: Buffer): number 
   const path: Buffer[] = [name];
   let removed = 0;
   let fd = openDoomed(kernel, dirFd, name);
-  const stat = statDescriptor(kernel, fd, new Stat(sys));
-  const { device } = stat;
-  for (;;) {
-    const { count, subdirectory } = removeEntries(kernel, fd, listing);
-    removed += count;
-    if (subdirectory !== undefined) {
-      path.push(subdirectory);
-      fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, subdirectory));
-      refuseMount(kernel, fd, { stat, device, name: subdirectory });
-      continue;
+  try {
+    const stat = statDescriptor(kernel, fd, new Stat(sys));
+    const { device } = stat;
+    for (;;) {
+      const { count, subdirectory } = removeEntries(kernel, fd, listing);
+      removed += count;
+      if (subdirectory !== undefined) {
+        path.push(subdirectory);
+        fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, subdirectory));
+        refuseMount(kernel, fd, { stat, device, name: subdirectory });
+        continue;
+      }
+      const emptied = path.pop() as Buffer;
+      removed++;
+      if (path.length > 0) fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, Buffer.from("..")));
+      const parentFd = path.length > 0 ? fd : dirFd;
+      check(sys.unlinkat(parentFd, scratch.at(emptied), AT_REMOVEDIR), "rmdir", emptied);
+      if (path.length === 0) return removed;
     }
-    const emptied = path.pop() as Buffer;
-    removed++;
-    if (path.length === 0) {
-      sys.close(fd);
-      check(sys.unlinkat(dirFd, scratch.at(emptied), AT_REMOVEDIR), "rmdir", emptied);
-      return removed;
-    }
-    fd = replaceDescriptor(kernel, fd, openDoomed(kernel, fd, Buffer.from("..")));
-    check(sys.unlinkat(fd, scratch.at(emptied), AT_REMOVEDIR), "rmdir", emptied);
+  } finally {
+    sys.close(fd);
   }
 }
 
@@ -49,9 +50,7 @@ function refuseMount(
   { stat, device, name }: { stat: Stat; device: number; name: Buffer },
 ): void {
   statDescriptor(kernel, fd, stat);
-  if (!(stat.isMountRoot ?? stat.device !== device)) return;
-  kernel.sys.close(fd);
-  check(-errno.EBUSY, "rmdir", name);
+  if (stat.isMountRoot ?? stat.device !== device) check(-errno.EBUSY, "rmdir", name);
 }
 
 function replaceDescriptor({ sys }: Kernel, old: number, fresh: number): number {

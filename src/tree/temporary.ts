@@ -76,9 +76,11 @@ function dropDead(kernel: Kernel, parentFd: number, name: Buffer): void {
   const fd = openQuietly(sys, parentFd, scratch.at(name), flags);
   if (fd < 0) return;
   try {
-    const { uid, mtimeSeconds } = statDescriptor(kernel, fd, new Stat(sys));
+    const { uid, mode, mtimeSeconds } = statDescriptor(kernel, fd, new Stat(sys));
     const isYoung = Date.now() / 1000 - mtimeSeconds < YOUNG_SECONDS;
-    if (uid !== sys.geteuid() || isYoung || sys.flock(fd, LOCK_EX | LOCK_NB) !== 0) return;
+    // Another directory of this user's may have been moved here by somebody else: none of ours lets others in.
+    const isOwn = uid === sys.geteuid() && (mode & 0o777) === 0o700;
+    if (!isOwn || isYoung || sys.flock(fd, LOCK_EX | LOCK_NB) !== 0) return;
     removeTree(kernel, parentFd, name);
   } catch (error) {
     // It stays for the next run.

@@ -51,10 +51,15 @@ describe("compact leaves for the next run what changes", () => {
 
 describe("a name that went before it was read", () => {
   it.each([
-    ["compact", "a file", "rm"],
-    ["compact", "a directory", "rm -r"],
-    ["relink", "a file", "rm"],
-  ] as const)("is no failure of %s: %s", async (command, what, removing) => {
+    ["compact", "a file", "openat", "late", 1],
+    ["compact", "a directory", "openat", "late", 1],
+    ["compact", "a directory", "openat", "folder", 2],
+    ["compact", "a directory", "getdents64", "folder", 1],
+    ["relink", "a file", "openat", "late", 1],
+    ["relink", "a directory", "openat", "late", 1],
+    ["relink", "a directory", "openat", "folder", 2],
+    ["relink", "a directory", "getdents64", "folder", 1],
+  ] as const)("is no failure of %s: %s, before %s of %s, call %d", async (command, what, call, path, at) => {
     makeSmallRoot(source, "monday");
     expect(migrate(source, target).code).toBe(0);
     const folder = join(target, "daily.0", what === "a file" ? "" : "folder");
@@ -62,7 +67,7 @@ describe("a name that went before it was read", () => {
     const late = join(folder, "late");
     execFileSync("cp", ["-p", join(target, "daily.0/large"), late]);
     const gone = what === "a file" ? late : folder;
-    const rules = [meanwhile(["openat"], "late", "before", `${removing} ${gone}`)];
+    const rules = [{ ...meanwhile([call], path, "before", `rm -r ${gone}`), at }];
     const run = await { compact, relink }[command](target, { args: ["-j", "1"], plan: { rules } });
     expect([run.code, run.failures]).toEqual([0, []]);
     expect(existsSync(gone)).toBe(false);

@@ -20,23 +20,26 @@ const age = (path: string): void => {
 it("sweeps what killed runs left, and nothing else", () => {
   const kernel = openKernel();
   const living = makeTemporary(kernel, parent);
-  const left = (name: string): string => {
-    mkdirSync(join(parent, name, "index"), { recursive: true });
+  const left = (name: string, mode = 0o700): string => {
+    mkdirSync(join(parent, name), { mode });
+    mkdirSync(join(parent, name, "index"));
     writeFileSync(join(parent, name, "index/data.mdb"), "rows");
     return join(parent, name);
   };
-  const [dead, young, other] = [
+  const [dead, young, other, open] = [
     "dedupe-stats-00112233445566ff",
     "dedupe-plans-0011223344556677",
     "dedupe-mine",
+    "dedupe-plans-7766554433221100",
   ];
-  for (const path of [left(dead), left(other), living.path]) age(path);
+  for (const path of [left(dead), left(other), left(open, 0o755), living.path]) age(path);
   left(young);
   symlinkSync(other, join(parent, "dedupe-plans-ffffffffffffffff"));
   const another = makeTemporary(kernel, parent, "plans");
   const names = [
     young,
     other,
+    open,
     "dedupe-plans-ffffffffffffffff",
     ...[living, another].map(({ path }) => path.slice(parent.length + 1)),
   ];
