@@ -16,7 +16,7 @@ import { summariseCompact, type CompactEnding } from "./compact-summary.ts";
 import type { CommandContext } from "./context.ts";
 import { becomeIdle } from "./idle.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, preflightRefusal, targetWarnings, type Root } from "./preflight.ts";
+import { openNamed, preflightRefusal, targetWarnings, tellNotices, type Root } from "./preflight.ts";
 import { putTimeBack } from "./relink-root.ts";
 
 type Counts = { objects: number; holders: number; freedBytes: number };
@@ -83,7 +83,7 @@ async function open(options: WithTarget<CompactOptions>, context: CommandContext
   const { reporter, version } = context;
   const { dryRun } = options;
   reporter.emit({ type: "start", command: "compact", version, target: target.path, jobs: 1, dryRun });
-  for (const notice of targetWarnings(kernel, target)) reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, targetWarnings(kernel, target));
   const opened = await (dryRun ? openToLook : openForCare)(kernel, target, options);
   return { kernel, options, context, target, opened, counts: { objects: 0, holders: 0, freedBytes: 0 } };
 }

@@ -20,7 +20,7 @@ import { becomeIdle } from "./idle.ts";
 import { jobsFor } from "./jobs.ts";
 import { isLeftAlone } from "./left-alone.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, targetWarnings, type Root } from "./preflight.ts";
+import { openNamed, targetWarnings, tellNotices, type Root } from "./preflight.ts";
 import { freeBytesOf, planRoot, rulesOf } from "./relink-root.ts";
 import { tellNames } from "./relink-run.ts";
 import { startTimeLimit } from "./time-limit.ts";
@@ -80,9 +80,9 @@ async function openWith(begun: Omit<Parts, "opened">): Promise<CompactRun> {
   const { reporter, version } = context;
   const { jobs, dryRun, target } = options;
   reporter.emit({ type: "start", command: "compact", version, target, jobs, dryRun });
-  for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, targetWarnings(kernel, root));
   const opened = await (dryRun ? openToLook : openForCare)(kernel, root, options);
-  for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, opened.notices);
   return startCompact({ ...begun, opened });
 }
 

@@ -35,6 +35,7 @@ import {
   refuseForeignTarget,
   sizeText,
   targetRefusal,
+  tellNotices,
   warnings,
   type Notice,
   type Root,
@@ -87,18 +88,16 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   const { source, target } = roots;
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
-  for (const notice of warnings(kernel, source, target, options))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, warnings(kernel, source, target, options));
   refuseEmptySource(kernel, source, options);
   refuseWithoutHardLinks(kernel, target);
   refuseForeignTarget(kernel, target);
   const plan = planSource(kernel, source, options, filter);
-  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, aboutSnapshots(plan.units, options.snapshotsGlob));
   const temporary = makeTemporary(writer, tmpdir());
   try {
     const opened = await openStore({ kernel, writer, options, ...roots, temporary });
-    for (const notice of aboutTimes(opened.traits)) reporter.emit({ type: "notice", ...notice });
+    tellNotices(reporter, aboutTimes(opened.traits));
     const met = MetInodes.allocate();
     return { kernel, writer, sysModule, options, context, ...roots, filter, plan, temporary, ...opened, met };
   } catch (error) {
@@ -138,8 +137,7 @@ async function survey(run: DryRun, started: number): Promise<Summary> {
   const stopProgress = reportProgress(run, tally, counters);
   const { ending, result } = await goThrough(run, survey, tally);
   stopProgress();
-  if (result?.type === "finished")
-    for (const notice of aboutNeeds(run, result.needs)) context.reporter.emit({ type: "notice", ...notice });
+  if (result?.type === "finished") tellNotices(context.reporter, aboutNeeds(run, result.needs));
   const heldDeletes = result?.type === "finished" ? result.held : 0;
   const met = new MetInodes(run.met);
   const summarised = { options, plan, tally, counters, traits, met, migration: { heldDeletes } };

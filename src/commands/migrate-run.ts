@@ -21,7 +21,7 @@ import { recordSource, refuseEmptySource, refuseLostFilesystem, watchFilesystems
 import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
-import { aboutTimes, openRoots, warnings, type Root } from "./preflight.ts";
+import { aboutTimes, openRoots, tellNotices, warnings, type Root } from "./preflight.ts";
 import { placeForPlans } from "./place-for-plans.ts";
 import { refuseReadOnlySource } from "./read-only.ts";
 import { rememberSelection } from "./selection.ts";
@@ -87,16 +87,13 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   refuseReadOnlySource(kernel, source, options);
   const { reporter } = context;
   reporter.emit({ ...startOf({ ...options, jobs: begun.workers.length }), version: context.version });
-  for (const notice of warnings(kernel, source, target, options))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, warnings(kernel, source, target, options));
   const plannedAtMs = Date.now();
   const plan = planSource(kernel, source, options, filter);
-  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, aboutSnapshots(plan.units, options.snapshotsGlob));
   refuseEmptySource(kernel, source, options);
   const { notices, ...opened } = await openTarget(kernel, target, { ...options, getsMetadata: true });
-  for (const notice of [...notices, ...aboutTimes(opened.traits)])
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, [...notices, ...aboutTimes(opened.traits)]);
   try {
     const { logFd, storeFd } = opened.store.directories;
     refuseLostFilesystem(kernel, { source, logFd }, options);

@@ -1,5 +1,6 @@
 import { DedupeError } from "../errors.ts";
 import type { MigrateOptions } from "../options.ts";
+import type { Reporter } from "../report/events.ts";
 import { AT_FDCWD } from "../sys/constants.ts";
 import { SysError, errnoSentence, isSysError } from "../sys/errors.ts";
 import { openRoot, readFile, statDescriptor, type Kernel } from "../sys/files.ts";
@@ -13,6 +14,10 @@ import { StoreError } from "../../store/store.ts";
 /** Both roots, open: the path as typed, a descriptor, st_dev. */
 export type Root = { path: string; fd: number; device: number };
 export type Notice = { level: "info" | "warning"; code: string; message: string };
+
+export function tellNotices(reporter: Reporter, notices: readonly Notice[]): void {
+  for (const notice of notices) reporter.emit({ type: "notice", ...notice });
+}
 
 /** Opens what the user named. @throws DedupeError with what to do */
 export function openRoots(

@@ -14,7 +14,7 @@ import type { Store } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, targetWarnings, type Root } from "./preflight.ts";
+import { openNamed, targetWarnings, tellNotices, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { startTimeLimit } from "./time-limit.ts";
 import { freeBytesOf, openRelinkRoot, planRoot, rulesOf, type OpenedRoot } from "./relink-root.ts";
@@ -47,15 +47,14 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
   const { reporter, version } = context;
   const { jobs, dryRun } = options;
   reporter.emit({ type: "start", command: "relink", version, root: options.root, jobs, dryRun });
-  for (const notice of targetWarnings(kernel, root)) reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, targetWarnings(kernel, root));
   const opened = remembering(await openRelinkRoot(kernel, root, options), ({ directories }) => {
     rememberSelection(kernel, { root, storeFd: directories.storeFd }, { ...options, filter });
   });
-  for (const notice of opened.notices) reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, opened.notices);
   const rules = rulesOf(kernel, root, { options, filter });
   const plan = withoutLostAndFound(planRoot(kernel, root, { options, filter }));
-  for (const notice of aboutSnapshots(plan.units, options.snapshotsGlob))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, aboutSnapshots(plan.units, options.snapshotsGlob));
   return startRelink({ kernel, sysModule, options, context, root, opened, rules, plan });
 }
 

@@ -20,7 +20,7 @@ import { STORE_NAME } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
-import { openNamed, type Root } from "./preflight.ts";
+import { openNamed, tellNotices, type Root } from "./preflight.ts";
 import { aboutSnapshots, snapshotMatcher } from "./snapshot-glob.ts";
 
 const PROGRESS_MS = 200;
@@ -61,8 +61,7 @@ export async function openStats(options: StatsOptions, context: CommandContext):
   const started = performance.now();
   reporter.emit({ type: "start", command: "stats", version, target: options.target, jobs, dryRun: false });
   const units = planTarget(kernel, target, options);
-  for (const notice of aboutSnapshots(units, options.snapshotsGlob))
-    reporter.emit({ type: "notice", ...notice });
+  tellNotices(reporter, aboutSnapshots(units, options.snapshotsGlob));
   const links = orderUnits(units);
   const isInSet = chosenUnits(links, options);
   const temporary = openTemporary(writer);

@@ -16,7 +16,7 @@ import { CrewFailure } from "../verify/crew.ts";
 import type { Affected, Failure, Finding, StoreRules } from "../verify/messages.ts";
 import type { StopReason } from "./context.ts";
 import { leftover } from "./open-target.ts";
-import { openNamed, targetRefusal, type Root } from "./preflight.ts";
+import { openNamed, targetRefusal, tellNotices, type Root } from "./preflight.ts";
 import { aboutExchange } from "./prove-target.ts";
 import { openIndex, type Strangers } from "./verify-deleted.ts";
 import { tellAffected, tellFailure, type Ending, type VerifyRun } from "./verify-run.ts";
@@ -37,8 +37,7 @@ export function openForRepair(run: VerifyRun, target: Root): ReadStore | undefin
     if (store === undefined) return undefined;
     const parts = openParts(run, target, store);
     const notices = finishInterrupted(parts).map((name) => leftover(target, name));
-    for (const notice of [...notices, ...aboutExchange(run.writer, parts.tmpFd, target)])
-      run.context.reporter.emit({ type: "notice", ...notice });
+    tellNotices(run.context.reporter, [...notices, ...aboutExchange(run.writer, parts.tmpFd, target)]);
     closeParts(parts);
     return store;
   } catch (error) {

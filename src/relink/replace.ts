@@ -212,7 +212,7 @@ export class Replacer {
     let expected: Uint32Array = placed;
     for (;;) {
       const held = this.#inodeHeld();
-      const result = this.#exchange(at);
+      const result = this.#withRoom(() => this.#exchange(at));
       if (result === -errno.ENOENT) {
         const name = scratch.at(at.name);
         const renamed = sys.renameat2(this.#tmpFd, scratch.at(this.#tmp), at.dirFd, name, RENAME_NOREPLACE);

@@ -46,7 +46,7 @@ function openToWrite(kernel: Kernel, path: string): Index {
     reserveLock(kernel, directory, LOCK);
   } catch (cause) {
     if (!isSysError(cause, "ENOSPC", "EDQUOT")) throw cause;
-    throw new StoreError("STORE_INDEX", `there is no room for the index's ${LOCK}; nothing was changed`, {
+    throw new StoreError("STORE_INDEX", `there is no room for the index's ${LOCK}`, {
       hint: "Free some space (a snapshot that is deleted gives back what its directories take), then run again.",
       cause,
     });
