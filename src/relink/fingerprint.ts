@@ -24,7 +24,7 @@ export function fingerprint(
   let high = 0;
   let low = 0;
   check(sys.lseek(dirFd, 0, SEEK_SET), "lseek");
-  while (check(listing.read(dirFd), "getdents64") > 0) {
+  while (check(listing.readIfThere(dirFd), "getdents64") > 0) {
     while (listing.next()) {
       const kind = judge(listing);
       if (kind === "foreign") return undefined;

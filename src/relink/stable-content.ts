@@ -2,18 +2,22 @@ import { F_RDLCK, F_UNLCK } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import { SMALL_BYTES, blake3 } from "../../store/store.ts";
 import { EntryFailure, fromSource } from "../work/errors.ts";
-import { sameContentMoment, statOpen, unstable, type Moment } from "../work/source-file.ts";
+import { isStable, sameContentMoment, statOpen, unstable, type Moment } from "../work/source-file.ts";
 import type { RelinkThread } from "./relink-thread.ts";
 
-/** A file whose times stay younger than the clock's tick is being written to. */
-const LOOKS = 3;
+/** A file whose times stay younger than the clock's tick is being written to, or gets and loses names all the time. */
+const [LOOKS, COARSE_LOOKS] = [10, 3];
+/** A name that comes or goes moves the ctime as a write does: the second reading tells which it was. */
+const READINGS = 4;
 
 /** A write within the same tick of the clock as the last one leaves no trace in the times: wait until it is over. */
 export function lookOld(thread: RelinkThread, fd: number): Moment {
   const { stat, control } = thread;
-  for (let look = 0; look < LOOKS; look++) {
+  for (let look = 0, looks = LOOKS; look < looks; look++) {
     const moment = statOpen(thread, fd, stat);
-    const tickMs = isWhole(moment.mtimeNs) && isWhole(moment.ctimeNs) ? 1000 : 20;
+    const isCoarse = isWhole(moment.mtimeNs) && isWhole(moment.ctimeNs);
+    const tickMs = isCoarse ? 1000 : 20;
+    looks = isCoarse ? COARSE_LOOKS : LOOKS;
     const youngest = moment.ctimeNs > moment.mtimeNs ? moment.ctimeNs : moment.mtimeNs;
     const ageMs = Date.now() - Number(youngest / 1_000_000n);
     if (ageMs > tickMs || ageMs < -tickMs) return moment;
@@ -30,18 +34,25 @@ export function refuseOpenForWriting({ sys }: RelinkThread, fd: number): void {
 }
 
 /** The digest of a file that `lookOld` saw, and that is still so afterwards. @throws EntryFailure */
-export function hashStable(thread: RelinkThread, fd: number, before: Moment): Buffer {
-  const { content, stat } = thread;
-  const { sizeBytes } = before;
-  let digest: Buffer | undefined;
-  if (sizeBytes <= SMALL_BYTES) {
-    const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
-    digest = bytes === undefined ? undefined : blake3(bytes);
-  } else digest = fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
-  const after = statOpen(thread, fd, stat);
-  if (digest === undefined || !sameContentMoment(before, after) || before.ctimeNs !== after.ctimeNs)
-    throw unstable();
-  return digest;
+export function hashStable(thread: RelinkThread, fd: number, seen: Moment): Buffer {
+  let before = seen;
+  let lastDigest: Buffer | undefined;
+  for (let reading = 0; reading < READINGS; reading++) {
+    const digest = hashOnce(thread, fd, before.sizeBytes);
+    const after = statOpen(thread, fd, thread.stat);
+    if (digest === undefined || !sameContentMoment(before, after)) break;
+    if (isStable(before, after, digest, lastDigest)) return digest;
+    [before, lastDigest] = [after, digest];
+  }
+  throw unstable();
+}
+
+/** undefined: it has another size by now. */
+function hashOnce({ content }: RelinkThread, fd: number, sizeBytes: number): Buffer | undefined {
+  if (sizeBytes > SMALL_BYTES)
+    return fromSource(() => content.copy({ fromFd: fd, toFd: -1, sizeBytes, isSource: true }));
+  const bytes = fromSource(() => content.readSmall(fd, sizeBytes));
+  return bytes === undefined ? undefined : blake3(bytes);
 }
 
 const isWhole = (timeNs: bigint): boolean => timeNs % 1_000_000_000n === 0n;

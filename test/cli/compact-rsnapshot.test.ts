@@ -84,11 +84,19 @@ describe.skipIf(!requireRsnapshot())("compact and a real rsnapshot", () => {
   });
 
   it("end well side by side without it, and each snapshot is what rsnapshot alone makes of it", async () => {
-    const [stop, codes] = [join(workplace.path, "stop"), join(workplace.path, "codes")];
-    const script = `while [ ! -e "$4" ]; do "$1" "$2" compact -q --priority normal "$3"; echo $? >> "$5"; done`;
-    const loop = spawn("sh", ["-c", script, "sh", process.execPath, dedupeScript, target, stop, codes], {
-      stdio: "ignore",
-    });
+    const [stop, codes, told] = ["stop", "codes", "told"].map((name) => join(workplace.path, name)) as [
+      string,
+      string,
+      string,
+    ];
+    const script = `while [ ! -e "$4" ]; do "$1" "$2" compact -q --priority normal "$3" 2>> "$6"; echo $? >> "$5"; done`;
+    const loop = spawn(
+      "sh",
+      ["-c", script, "sh", process.execPath, dedupeScript, target, stop, codes, told],
+      {
+        stdio: "ignore",
+      },
+    );
     const ended = new Promise((resolve) => loop.on("close", resolve));
     for (let round = 0; round < ROUNDS; round++) {
       made.change();
@@ -101,7 +109,10 @@ describe.skipIf(!requireRsnapshot())("compact and a real rsnapshot", () => {
     const all = readFileSync(codes, "utf8").trim().split("\n");
     expect(all.length).toBeGreaterThan(2);
     // What rsnapshot changed or removed in the meantime is left alone.
-    expect(all.filter((code) => code !== "0")).toEqual([]);
+    expect(
+      all.filter((code) => code !== "0"),
+      readFileSync(told, "utf8"),
+    ).toEqual([]);
     compactWell(target);
     expect(differences()).toEqual([]);
     expect(mismatches(target)).toEqual([]);

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it } from "vitest";
 import { errno } from "../../src/sys/errors.ts";
@@ -55,6 +55,7 @@ describe("a name that went before it was read", () => {
     ["compact", "a directory", "openat", "late", 1],
     ["compact", "a directory", "openat", "folder", 2],
     ["compact", "a directory", "getdents64", "folder", 1],
+    ["compact", "a directory", "getdents64", "folder", 3],
     ["relink", "a file", "openat", "late", 1],
     ["relink", "a directory", "openat", "late", 1],
     ["relink", "a directory", "openat", "folder", 2],
@@ -71,6 +72,24 @@ describe("a name that went before it was read", () => {
     const run = await { compact, relink }[command](target, { args: ["-j", "1"], plan: { rules } });
     expect([run.code, run.failures]).toEqual([0, []]);
     expect(existsSync(gone)).toBe(false);
+  });
+});
+
+describe("an object that is read", () => {
+  it("may get and lose names meanwhile", async () => {
+    makeSmallRoot(source, "monday");
+    expect(migrate(source, target).code).toBe(0);
+    const large = join(target, "daily.0/large");
+    chmodSync(large, 0o640);
+    const [object] = [...objectsOf(target)].filter(([name]) => lstatOf(name).ino === lstatSync(large).ino);
+    execFileSync("sleep", ["0.1"]);
+    rmSync(join(target, ".dedupe/index"), { recursive: true });
+    const path = `.dedupe/objects/${object?.[0] ?? "none"}`;
+    const rules = [meanwhile(["pread"], path, "after", `ln ${large} ${target}/daily.0/another`)];
+    const run = await compact(target, { args, plan: { rules } });
+    expect([run.code, run.failures]).toEqual([0, []]);
+    expect(existsSync(join(target, "daily.0/another"))).toBe(true);
+    expect(run.summary.refile.objects).toBe(1);
   });
 });
 
