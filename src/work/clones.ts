@@ -28,7 +28,7 @@ export class Clones {
 
   #try(fromFd: number): boolean {
     const { sys, scratch, stagingFd, control, content } = this.#thread;
-    const name = updateName({ serial: control.nextSerial(), oldIno: 0n, newIno: 0n });
+    const name = updateName({ serial: control.nextSerial(), seen: "", newIno: 0n });
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
     const toFd = onTarget(sys.openat(stagingFd, scratch.at(name), flags, 0o600), "openat");
     const isCloned = content.clone(fromFd, toFd);

@@ -4,7 +4,8 @@ import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { componentsOf, makeBelow, openBelow } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
-import { changed, exchangeAgain } from "./exchange.ts";
+import { replaceSeen } from "./exchange.ts";
+import { seenIn } from "./seen.ts";
 
 const STAGED = Buffer.from("container");
 
@@ -32,7 +33,7 @@ function clearWay(kernel: Kernel, { targetFd, stagingFd }: Folders, path: Buffer
   for (const name of componentsOf(path)) {
     check(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
     if (!stat.isDirectory) {
-      giveWay(kernel, { stagingFd, dirFd: parentFd, name, expectedIno: stat.ino });
+      giveWay(kernel, { stagingFd, staged: STAGED, dirFd: parentFd, name, seen: seenIn(stat, false) });
       break;
     }
     const next = check(openBelow(kernel, parentFd, name), "openat", name);
@@ -43,28 +44,14 @@ function clearWay(kernel: Kernel, { targetFd, stagingFd }: Folders, path: Buffer
 }
 
 /** What comes out must be what was seen (P2). */
-function giveWay(
-  kernel: Kernel,
-  {
-    stagingFd,
-    dirFd,
-    name,
-    expectedIno,
-  }: { stagingFd: number; dirFd: number; name: Buffer; expectedIno: bigint },
-): void {
+function giveWay(kernel: Kernel, at: Parameters<typeof replaceSeen>[1]): void {
   const { sys, scratch } = kernel;
-  const stat = new Stat(sys);
-  const both = { stagingFd, staged: STAGED, dirFd, name };
-  check(sys.mkdirat(stagingFd, scratch.at(STAGED), 0o700), "mkdirat", name);
+  const { stagingFd, staged, name } = at;
+  check(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat", name);
   try {
-    exchangeAgain(kernel, both);
+    replaceSeen(kernel, at);
   } catch (error) {
-    removeTree(kernel, stagingFd, STAGED);
+    removeTree(kernel, stagingFd, staged);
     throw error;
   }
-  check(sys.statx(stagingFd, scratch.at(STAGED), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
-  const isExpected = stat.ino === expectedIno;
-  if (!isExpected) exchangeAgain(kernel, both);
-  removeTree(kernel, stagingFd, STAGED);
-  if (!isExpected) throw changed();
 }

@@ -8,13 +8,14 @@ import { joined } from "../tree/path.ts";
 import { closing, hasMountsUnder } from "../tree/reach.ts";
 import { removeTree } from "../tree/remove.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
+import type { Seen } from "./seen.ts";
 import { doomedName, isStranger } from "./staged-name.ts";
 
 /**
- * What is to be removed: `path` is where `name` in `dirFd` lies, as the filters see it; `ino` the inode that it was when
+ * What is to be removed: `path` is where `name` in `dirFd` lies, as the filters see it; `seen` what it was when
  * that was decided, where that was a while ago.
  */
-export type Doomed = { dirFd: number; name: Buffer; path: Buffer; ino?: bigint };
+export type Doomed = { dirFd: number; name: Buffer; path: Buffer; seen?: Seen };
 export type DeleteRules = {
   maxDelete: number | undefined;
   filter?: FilterRules | undefined;
@@ -162,10 +163,10 @@ export class Remover {
   }
 
   /** @returns its name in staging; undefined where it is gone already */
-  #stage({ dirFd, name, ino }: Doomed): Buffer | undefined {
+  #stage({ dirFd, name, seen }: Doomed): Buffer | undefined {
     const { sys, scratch } = this.#kernel;
     for (;;) {
-      const staged = doomedName(this.#serial++, ino);
+      const staged = doomedName(this.#serial++, seen);
       const rename = (): number =>
         sys.renameat2(dirFd, scratch.at(name), this.#stagingFd, scratch.at(staged), RENAME_NOREPLACE);
       let result = rename();

@@ -3,7 +3,10 @@ import { errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { TimesBuffer } from "../tree/times.ts";
+import { removeTree } from "../tree/remove.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
+import { isOf, isStill, type Seen } from "./seen.ts";
+import { exchangedName, isStranger } from "./staged-name.ts";
 
 /** Whether a rename with flags was refused because the filesystem or the kernel does not know them (renameat2(2)). */
 export const takesNoFlags = (result: number): boolean =>
@@ -16,19 +19,19 @@ type Exchange = { stagingFd: number; staged: Buffer; dirFd: number; name: Buffer
 type Both = { comes: Stat; goes: Stat };
 
 /**
- * Exchanges two names, so that what comes out can be looked at: it should be the inode `ino`. Where the filesystem
+ * Exchanges two names, so that what comes out can be looked at: it should be what was seen. Where the filesystem
  * cannot, the name is renamed over, which leaves nothing in staging/ ("replaced").
  * @returns 0 or -errno of RENAME_EXCHANGE, or "replaced". @throws EntryFailure, RunFailure
  */
-export function exchange(kernel: Kernel, at: Exchange & { ino: bigint }): number | "replaced" {
+export function exchange(kernel: Kernel, at: Exchange & { seen: Seen }): number | "replaced" {
   const { sys, scratch } = kernel;
   const { stagingFd, staged, dirFd, name } = at;
   const both = lookAtBoth(kernel, at);
-  if (both.goes.ino !== at.ino) throw changed();
+  if (!isOf(both.goes, at.seen)) throw changed();
   const result = atOnce(kernel, at, both);
   if (!takesNoFlags(result)) return result;
   // Nothing comes out here that could be looked at.
-  if (look(kernel, dirFd, name).ino !== at.ino) throw changed();
+  if (!isOf(look(kernel, dirFd, name), at.seen)) throw changed();
   if (both.comes.isDirectory || both.goes.isDirectory) return byWayOfAThird(kernel, at);
   onTarget(sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), 0), "renameat2");
   return "replaced";
@@ -48,6 +51,33 @@ function look({ sys, scratch }: Kernel, dirFd: number, name: Buffer): Stat {
 export function exchangeAgain(kernel: Kernel, at: Exchange): void {
   const result = atOnce(kernel, at, lookAtBoth(kernel, at));
   onTarget(takesNoFlags(result) ? byWayOfAThird(kernel, at) : result, "renameat2");
+}
+
+/**
+ * Puts the staged entry, whose name the next run looks for, in the place of what was seen there, which goes. What turns
+ * out to be something else is put back. @throws EntryFailure, RunFailure, SysError
+ */
+export function replaceSeen(kernel: Kernel, at: Exchange & { seen: Seen }): void {
+  const { stagingFd, staged, seen } = at;
+  const named = exchangedName(seen, look(kernel, stagingFd, staged).ino);
+  renameStaged(kernel, stagingFd, staged, named);
+  try {
+    exchangeAgain(kernel, { ...at, staged: named });
+    if (!isStill(kernel, stagingFd, named, seen)) {
+      exchangeAgain(kernel, { ...at, staged: named });
+      throw changed();
+    }
+  } catch (error) {
+    if (!isStranger(kernel, stagingFd, named)) renameStaged(kernel, stagingFd, named, staged);
+    throw error;
+  }
+  removeTree(kernel, stagingFd, named);
+}
+
+/** @throws RunFailure, EntryFailure */
+export function renameStaged({ sys, scratch }: Kernel, stagingFd: number, from: Buffer, to: Buffer): void {
+  const result = sys.renameat2(stagingFd, scratch.at(from), stagingFd, scratch.at(to), RENAME_NOREPLACE);
+  onTarget(result, "renameat2");
 }
 
 function atOnce(kernel: Kernel, at: Exchange, { comes, goes }: Both): number {

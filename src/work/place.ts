@@ -5,6 +5,7 @@ import { appendAction } from "./actions.ts";
 import { EntryFailure, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { EntryAction } from "./messages.ts";
+import { seenIn, type Seen } from "./seen.ts";
 import { updateName } from "./staged-name.ts";
 import { beyond } from "./target-path.ts";
 import type { Thread } from "./thread.ts";
@@ -18,8 +19,8 @@ export type Destination = { fd: number; name: Buffer; serial: number; newIno: bi
  */
 export class Placer {
   readonly #thread: Thread;
-  /** Inode number of what stands under the name that was last opened; 0n: nothing. Set by `lookAt`. */
-  #oldIno = 0n;
+  /** What stands under the name that was last looked at. */
+  #seen: Seen = "";
 
   constructor(thread: Thread) {
     this.#thread = thread;
@@ -34,13 +35,13 @@ export class Placer {
    * is mounted, whose number may be that of an inode of the target
    */
   lookAt(frame: Frame, name: Buffer): boolean {
-    const { sys, scratch, targetStat } = this.#thread;
+    const { sys, scratch, targetStat, rules } = this.#thread;
     const result = sys.statx(frame.targetFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, targetStat.address);
-    this.#oldIno = 0n;
+    this.#seen = "";
     if (result === -errno.ENOENT) return false;
     onTarget(result, "statx");
     if (targetStat.isMountRoot === true) throw beyond();
-    this.#oldIno = targetStat.ino;
+    this.#seen = seenIn(targetStat, rules.delete);
     return true;
   }
 
@@ -75,7 +76,7 @@ export class Placer {
     this.lookAt(frame, name);
     const serial = control.nextSerial();
     const newIno = inode === undefined ? 0n : (BigInt(inode.inoHigh) << 32n) | BigInt(inode.inoLow);
-    return { fd: stagingFd, name: updateName({ serial, oldIno: this.#oldIno, newIno }), serial, newIno };
+    return { fd: stagingFd, name: updateName({ serial, seen: this.#seen, newIno }), serial, newIno };
   }
 
   /** The name is made (at the destination); in a published directory it waits for the seal. It is told once. */
@@ -90,10 +91,10 @@ export class Placer {
       directory: pathOf(frame),
       name,
       serial: destination.serial,
-      oldIno: this.#oldIno,
+      seen: this.#seen,
       newIno: destination.newIno,
     });
-    this.#thread.tell(frame, name, this.#oldIno === 0n ? action : "replaced");
+    this.#thread.tell(frame, name, this.#seen === "" ? action : "replaced");
   }
 
   /**

@@ -10,7 +10,7 @@ import {
 import { check, errno } from "../sys/errors.ts";
 import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { Listing } from "../tree/listing.ts";
+import { isEmptyDirectory } from "../tree/count.ts";
 import { isAtOrBelow, joined, openBelow, parentAndName } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import type { TargetTraits } from "../tree/traits.ts";
@@ -19,8 +19,9 @@ import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { immutableText } from "./immutable.ts";
-import { changed, exchange, exchangeAgain } from "./exchange.ts";
+import { changed, exchange, exchangeAgain, renameStaged, replaceSeen } from "./exchange.ts";
 import { PublishedDirectories, type SourceDirectory } from "./published-directory.ts";
+import { isStill, seenIn } from "./seen.ts";
 import { isStranger, updateName } from "./staged-name.ts";
 import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
@@ -76,15 +77,8 @@ export class Publisher {
       }
       onTarget(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
       if (this.#stat.isDirectory) onTarget(result, "renameat2");
-      const { ino } = this.#stat;
-      const both = { stagingFd, staged, dirFd: parentFd, name };
-      exchangeAgain(this.#kernel, both);
-      onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
-      if (this.#stat.ino !== ino || this.#stat.isDirectory) {
-        exchangeAgain(this.#kernel, both);
-        throw changed();
-      }
-      removeTree(this.#kernel, stagingFd, staged);
+      const seen = seenIn(this.#stat, false);
+      replaceSeen(this.#kernel, { stagingFd, staged, dirFd: parentFd, name, seen });
     } finally {
       sys.close(parentFd);
     }
@@ -203,7 +197,7 @@ export class Publisher {
     try {
       this.#directories.unlock(dirFd);
       if (action.type === "put") this.#put(dirFd, action);
-      else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action), ino: action.oldIno });
+      else this.#remover.remove({ dirFd, name: action.name, path: pathOfAction(action), seen: action.seen });
     } finally {
       sys.close(dirFd);
     }
@@ -217,7 +211,7 @@ export class Publisher {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
     const staged = this.#namedByBoth(action);
-    const both = { stagingFd, staged, dirFd, name: action.name, ino: action.oldIno };
+    const both = { stagingFd, staged, dirFd, name: action.name, seen: action.seen };
     try {
       if (this.#take(action, both) !== "exchanged") return;
     } catch (error) {
@@ -225,14 +219,12 @@ export class Publisher {
       throw error;
     }
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
-    const isExpected = this.#stat.ino === action.oldIno;
-    const isLoss = this.#stat.isDirectory && !this.#rules.delete && !this.#isEmpty(stagingFd, staged);
-    if (!isExpected || isLoss) {
+    const { isDirectory } = this.#stat;
+    if (!isStill(this.#kernel, stagingFd, staged, action.seen)) {
       exchangeAgain(this.#kernel, both);
       if (!isStranger(this.#kernel, stagingFd, staged)) removeTree(this.#kernel, stagingFd, staged);
-      throw isExpected ? new EntryFailure("EISDIR", obstacleTexts.full) : changed();
+      throw changed();
     }
-    const { isDirectory } = this.#stat;
     const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
   }
@@ -242,20 +234,18 @@ export class Publisher {
     const { sys, scratch } = this.#kernel;
     const { stagingFd } = this.#roots;
     const staged = updateName(action);
-    if (action.oldIno === 0n || action.newIno !== 0n) return staged;
+    if (action.seen === "" || action.newIno !== 0n) return staged;
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
     const named = updateName({ ...action, newIno: this.#stat.ino });
-    const flags = RENAME_NOREPLACE;
-    const result = sys.renameat2(stagingFd, scratch.at(staged), stagingFd, scratch.at(named), flags);
-    onTarget(result, "renameat2");
+    renameStaged(this.#kernel, stagingFd, staged, named);
     return named;
   }
 
   /** Throws where the name has not been taken, and the staged entry is still what was made. */
   #take(action: NameAction, both: Parameters<typeof exchange>[1]): "made" | "replaced" | "exchanged" {
     const { sys, scratch } = this.#kernel;
-    const { stagingFd, staged, dirFd, name, ino } = both;
-    if (ino === 0n) {
+    const { stagingFd, staged, dirFd, name, seen } = both;
+    if (seen === "") {
       const made = sys.renameat2(stagingFd, scratch.at(staged), dirFd, scratch.at(name), RENAME_NOREPLACE);
       onTarget(made, "renameat2");
       return "made";
@@ -276,17 +266,9 @@ export class Publisher {
     const result = sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address);
     if (result < 0 || !this.#stat.isDirectory) return undefined;
     const obstacle = this.#remover.obstacle({ dirFd, name, path: pathOfAction(action) });
-    if (obstacle !== undefined || this.#rules.delete || this.#isEmpty(dirFd, name)) return obstacle;
+    if (obstacle !== undefined || this.#rules.delete || isEmptyDirectory(this.#kernel, dirFd, name))
+      return obstacle;
     return "full";
-  }
-
-  #isEmpty(dirFd: number, name: Buffer): boolean {
-    const fd = openBelow(this.#kernel, dirFd, name);
-    if (fd < 0) return false;
-    const listing = new Listing(this.#kernel.sys);
-    const isEmpty = listing.read(fd) >= 0 && !listing.next();
-    this.#kernel.sys.close(fd);
-    return isEmpty;
   }
 
   /** Gives a published directory the source's metadata where it differs. @throws EntryFailure, SysError */

@@ -12,6 +12,7 @@ import { fromSource, onTarget } from "./errors.ts";
 import { pathOf, type Frame } from "./frame.ts";
 import type { WalkMode } from "./messages.ts";
 import { sameName, type Placer } from "./place.ts";
+import { seenIn } from "./seen.ts";
 import { updateName } from "./staged-name.ts";
 import { heldOf, heldOfUnreadable } from "./subject.ts";
 import type { Thread } from "./thread.ts";
@@ -116,13 +117,13 @@ export class TargetDirectory {
       if (this.#isInSource(frame, name)) return;
       const kind = this.#isTargetDirectory(frame, name) ? "directory" : "other";
       if (filter?.protects(pathOf(frame, name), kind) === true) return;
-      const oldIno = this.#thread.targetStat.ino;
+      const seen = seenIn(this.#thread.targetStat, true);
       appendAction(sys, frame.actionsFd, {
         type: "remove",
         unit: frame.unit,
         directory: pathOf(frame),
         name,
-        oldIno,
+        seen,
       });
     });
   }
@@ -190,7 +191,7 @@ export class TargetDirectory {
   #isRest(actual: Attributes, wanted: Attributes): boolean {
     if (actual.xattrs.length >= wanted.xattrs.length) return false;
     const { sys, scratch, stagingFd, control, setter, targetStat, xattrs, counters } = this.#thread;
-    const name = updateName({ serial: control.nextSerial(), oldIno: 0n, newIno: 0n });
+    const name = updateName({ serial: control.nextSerial(), seen: "", newIno: 0n });
     onTarget(sys.mkdirat(stagingFd, scratch.at(name), 0o700), "mkdirat");
     const flags = sys.O_DIRECTORY | sys.O_NOFOLLOW | O_CLOEXEC;
     const fd = sys.openat(stagingFd, scratch.at(name), flags, 0);
@@ -264,14 +265,14 @@ export class TargetDirectory {
     }
     if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
       onTarget(found, "openat");
-    this.#placer.lookAt(frame, name);
-    const oldIno = found === -errno.ENOENT ? 0n : this.#thread.targetStat.ino;
-    const update = { serial: control.nextSerial(), oldIno, newIno: 0n };
+    const { targetStat, rules } = this.#thread;
+    const seen = this.#placer.lookAt(frame, name) ? seenIn(targetStat, rules.delete) : "";
+    const update = { serial: control.nextSerial(), seen, newIno: 0n };
     const staged = updateName(update);
     onTarget(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat");
     const directory = pathOf(frame);
     appendAction(sys, frame.actionsFd, { type: "put", unit: frame.unit, directory, name, ...update });
-    this.#thread.tell(frame, name, oldIno === 0n ? "directory" : "replaced");
+    this.#thread.tell(frame, name, seen === "" ? "directory" : "replaced");
     return { targetFd: onTarget(open(stagingFd, staged), "openat"), mode: "fill" };
   }
 }

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { migrateJson } from "../support/dedupe.ts";
 import { leftovers, migrate } from "../support/faulty-run.ts";
 import { requireFilesystem } from "../support/filesystem.ts";
+import type { FaultRule } from "../support/faults/plan.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
 import { file, makeTree } from "../support/tree.ts";
@@ -51,5 +52,27 @@ describe.skipIf(!requireFilesystem("ext4"))("a container where the target has a 
       expect(at).toBeLessThan(20);
     }
     expectFinished();
+  });
+
+  it.each([
+    ["a container", "hosts", 1],
+    // The first one finds that there is a file.
+    ["a snapshot", "daily.1", 2],
+  ])("keeps what took its place just before %s, where the run died then", async (_what, name, at) => {
+    writeFileSync(join(target, name), "a file");
+    makeTree(source, { "daily.1/z": file("new") });
+    const command = `echo theirs > ${target}/.new && mv ${target}/.new ${target}/${name}`;
+    const rules = (["run", "kill"] as const).map((type): FaultRule => {
+      const action =
+        type === "run" ? ({ type, when: "before", command } as const) : ({ type, when: "after" } as const);
+      return { calls: ["renameat2"], path: name, at, action };
+    });
+    expect((await migrate(source, target, { args: ["-j1"], plan: { rules } })).code).toBeNull();
+    expect(migrateJson([source, target]).code).toBe(0);
+    expect(compareTrees(source, target)).toEqual([]);
+    const staging = join(target, ".dedupe/staging");
+    expect(readdirSync(staging).map((left) => readFileSync(join(staging, left), "utf8"))).toEqual([
+      "theirs\n",
+    ]);
   });
 });

@@ -6,7 +6,7 @@ import { migrate, type RunResult } from "../support/faulty-run.ts";
 import type { FaultRule } from "../support/faults/plan.ts";
 import { source, target, useFolders } from "../support/folders.ts";
 import { compareTrees } from "../support/oracle.ts";
-import { file, makeTree } from "../support/tree.ts";
+import { directory, file, makeTree, type Entry } from "../support/tree.ts";
 
 useFolders();
 
@@ -32,11 +32,11 @@ const meanwhile = (content: string, at = 1): FaultRule => {
 };
 const kill = (when: "before" | "after"): FaultRule => ({ ...call, action: { type: "kill", when } });
 
-async function update(kind: string, rules: FaultRule[]): Promise<RunResult> {
-  makeTree(source, { "daily.0/changing": file("old\n"), "daily.0/other": file("other\n") });
+async function update(kind: string, rules: FaultRule[], old: Entry = file("old\n")): Promise<RunResult> {
+  makeTree(source, { "daily.0/changing": old, "daily.0/other": file("other\n") });
   expect(migrateJson([source, target]).code).toBe(0);
   const path = join(source, "daily.0/changing");
-  rmSync(path);
+  rmSync(path, { recursive: true });
   changes[kind]!(path);
   return migrate(source, target, { plan: { rules } });
 }
@@ -63,7 +63,7 @@ describe("of an update that was killed at an exchange", () => {
     ["after", "new content"],
   ] as const)("nothing of its own stays (%s, %s)", async (when, change) => {
     expect((await update(change, [kill(when)])).code).toBeNull();
-    expect(readdirSync(staging())).toEqual([expect.stringMatching(/^u\d+\.\d+\.\d+$/)]);
+    expect(readdirSync(staging())).toEqual([expect.stringMatching(/^u\d+\.\d+_4_\d+\.\d+$/)]);
     const { code, events } = migrateJson([source, target]);
     expect({ code, leftovers: events.filter((event) => event.code === "LEFTOVER") }).toEqual({
       code: 0,
@@ -84,4 +84,30 @@ it("keeps what took the place of what had taken it, before it could be put back"
   expect(readdirSync(staging()).map((name) => readFileSync(join(staging(), name), "utf8"))).toEqual([
     "second\n",
   ]);
+});
+
+/** What another process does to the name just before the exchange. */
+const others = (command: string): FaultRule => ({
+  ...call,
+  action: { type: "run", when: "before", command },
+});
+const there = () => join(target, "daily.0/changing");
+
+it.each(Object.keys(changes))("leaves alone what was written in place meanwhile (%s)", async (change) => {
+  const rules = [others(`echo newer > ${there()}`)];
+  const { code, failures } = await update(change, rules);
+  expect({ code, failures: failures.map((failure) => failure.code) }).toEqual({
+    code: 3,
+    failures: ["CHANGED"],
+  });
+  expect(readFileSync(there(), "utf8")).toBe("newer\n");
+  expect(readdirSync(staging())).toEqual([]);
+});
+
+it("keeps a directory that was filled just before it was replaced by a run that died then", async () => {
+  const rules = [others(`echo theirs > ${there()}/f`), kill("after")];
+  expect((await update("new content", rules, directory())).code).toBeNull();
+  expect(migrateJson([source, target]).code).toBe(0);
+  const [left = ""] = readdirSync(staging());
+  expect(readFileSync(join(staging(), left, "f"), "utf8")).toBe("theirs\n");
 });
