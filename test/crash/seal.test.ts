@@ -127,7 +127,7 @@ function isStagedWrite(each: TracedCall, rename: TracedCall): boolean {
 }
 
 /** What was made as u7 is renamed to u7.12.34 before it is exchanged. */
-const withoutInodes = (path: string): string => path.replace(/(\/staging\/u\d+)\.\d+\.\d+/, "$1");
+const withoutInodes = (path: string): string => path.replace(/(\/staging\/u\d+)\.[\w-]+\.\d+/, "$1");
 
 const isAtOrBelow = (path: string, folder: string): boolean =>
   `${withoutInodes(path)}/`.startsWith(`${folder}/`);
