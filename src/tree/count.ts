@@ -32,14 +32,15 @@ function listNames(kernel: Kernel, dirFd: number, name: Buffer) {
   const subdirectories: Buffer[] = [];
   let count = 0;
   const listing = new Listing(sys);
-  while (fd >= 0 && listing.read(fd) > 0) {
+  let got = 0;
+  while (fd >= 0 && (got = listing.read(fd)) > 0) {
     while (listing.next()) {
       count++;
       if (listing.type === DT_DIR || (listing.type === DT_UNKNOWN && isDirectory(kernel, fd, listing)))
         subdirectories.push(listing.copyName());
     }
   }
-  return { fd, count, subdirectories };
+  return { fd, count, subdirectories, isWhole: fd >= 0 && got === 0 };
 }
 
 function isDirectory({ sys }: Kernel, fd: number, listing: Listing): boolean {
@@ -49,7 +50,7 @@ function isDirectory({ sys }: Kernel, fd: number, listing: Listing): boolean {
 
 /** Whether the directory of this name holds nothing; false where it may not be read. */
 export function isEmptyDirectory(kernel: Kernel, dirFd: number, name: Buffer): boolean {
-  const { fd, count } = listNames(kernel, dirFd, name);
+  const { fd, count, isWhole } = listNames(kernel, dirFd, name);
   if (fd >= 0) kernel.sys.close(fd);
-  return fd >= 0 && count === 0;
+  return isWhole && count === 0;
 }

@@ -61,9 +61,9 @@ export function makeBelow(kernel: Kernel, rootFd: number, path: Buffer): number 
   let fd = check(sys.openat(rootFd, scratch.text("."), flags, 0), "openat");
   for (const part of componentsOf(path)) {
     const made = sys.mkdirat(fd, scratch.at(part), 0o700);
-    if (made !== -errno.EEXIST) check(made, "mkdirat", part);
-    const next = sys.openat(fd, scratch.at(part), flags, 0);
+    const next = made < 0 && made !== -errno.EEXIST ? -1 : sys.openat(fd, scratch.at(part), flags, 0);
     sys.close(fd);
+    if (made !== -errno.EEXIST) check(made, "mkdirat", part);
     fd = check(next, "openat", part);
   }
   return fd;

@@ -4,7 +4,7 @@ import type { Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { componentsOf, makeBelow, openBelow } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
-import { replaceSeen } from "./exchange.ts";
+import { replaceSeen, type SeenExchange } from "./exchange.ts";
 import { seenIn } from "./seen.ts";
 
 const STAGED = Buffer.from("container");
@@ -30,21 +30,24 @@ function clearWay(kernel: Kernel, { targetFd, stagingFd }: Folders, path: Buffer
   const { sys, scratch } = kernel;
   const stat = new Stat(sys);
   let parentFd = check(openBelow(kernel, targetFd, Buffer.alloc(0)), "openat");
-  for (const name of componentsOf(path)) {
-    check(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
-    if (!stat.isDirectory) {
-      giveWay(kernel, { stagingFd, staged: STAGED, dirFd: parentFd, name, seen: seenIn(stat, false) });
-      break;
+  try {
+    for (const name of componentsOf(path)) {
+      check(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address), "statx", name);
+      if (!stat.isDirectory) {
+        giveWay(kernel, { stagingFd, staged: STAGED, dirFd: parentFd, name, seen: seenIn(stat, "empty") });
+        return;
+      }
+      const next = check(openBelow(kernel, parentFd, name), "openat", name);
+      sys.close(parentFd);
+      parentFd = next;
     }
-    const next = check(openBelow(kernel, parentFd, name), "openat", name);
+  } finally {
     sys.close(parentFd);
-    parentFd = next;
   }
-  sys.close(parentFd);
 }
 
 /** What comes out must be what was seen (P2). */
-function giveWay(kernel: Kernel, at: Parameters<typeof replaceSeen>[1]): void {
+function giveWay(kernel: Kernel, at: SeenExchange): void {
   const { sys, scratch } = kernel;
   const { stagingFd, staged, name } = at;
   check(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat", name);

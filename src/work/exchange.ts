@@ -14,6 +14,8 @@ export const takesNoFlags = (result: number): boolean =>
 
 /** Two names: one in staging/, and the one that it is to take. */
 type Exchange = { stagingFd: number; staged: Buffer; dirFd: number; name: Buffer };
+/** And what that was when it was looked at. */
+export type SeenExchange = Exchange & { seen: Seen };
 
 /** What the two names were before. */
 type Both = { comes: Stat; goes: Stat };
@@ -23,7 +25,7 @@ type Both = { comes: Stat; goes: Stat };
  * cannot, the name is renamed over, which leaves nothing in staging/ ("replaced").
  * @returns 0 or -errno of RENAME_EXCHANGE, or "replaced". @throws EntryFailure, RunFailure
  */
-export function exchange(kernel: Kernel, at: Exchange & { seen: Seen }): number | "replaced" {
+export function exchange(kernel: Kernel, at: SeenExchange): number | "replaced" {
   const { sys, scratch } = kernel;
   const { stagingFd, staged, dirFd, name } = at;
   const both = lookAtBoth(kernel, at);
@@ -57,10 +59,10 @@ export function exchangeAgain(kernel: Kernel, at: Exchange): void {
  * Puts the staged entry, whose name the next run looks for, in the place of what was seen there, which goes. What turns
  * out to be something else is put back. @throws EntryFailure, RunFailure, SysError
  */
-export function replaceSeen(kernel: Kernel, at: Exchange & { seen: Seen }): void {
+export function replaceSeen(kernel: Kernel, at: SeenExchange): void {
   const { stagingFd, staged, seen } = at;
   const named = exchangedName(seen, look(kernel, stagingFd, staged).ino);
-  renameStaged(kernel, stagingFd, staged, named);
+  onTarget(renameStaged(kernel, stagingFd, staged, named), "renameat2");
   try {
     exchangeAgain(kernel, { ...at, staged: named });
     if (!isStill(kernel, stagingFd, named, seen)) {
@@ -74,10 +76,9 @@ export function replaceSeen(kernel: Kernel, at: Exchange & { seen: Seen }): void
   removeTree(kernel, stagingFd, named);
 }
 
-/** @throws RunFailure, EntryFailure */
-export function renameStaged({ sys, scratch }: Kernel, stagingFd: number, from: Buffer, to: Buffer): void {
-  const result = sys.renameat2(stagingFd, scratch.at(from), stagingFd, scratch.at(to), RENAME_NOREPLACE);
-  onTarget(result, "renameat2");
+/** @returns 0 or -errno */
+export function renameStaged({ sys, scratch }: Kernel, stagingFd: number, from: Buffer, to: Buffer): number {
+  return sys.renameat2(stagingFd, scratch.at(from), stagingFd, scratch.at(to), RENAME_NOREPLACE);
 }
 
 function atOnce(kernel: Kernel, at: Exchange, { comes, goes }: Both): number {
@@ -91,14 +92,12 @@ function atOnce(kernel: Kernel, at: Exchange, { comes, goes }: Both): number {
 }
 
 /** xfs touches a directory that is exchanged into another parent. Where its time cannot be set the next run does it. */
-function keepTime(
-  { sys, scratch }: Kernel,
-  dirFd: number,
-  name: Buffer,
-  { isDirectory, mtimeNs }: Stat,
-): void {
-  if (!isDirectory) return;
-  sys.utimensat(dirFd, scratch.at(name), new TimesBuffer(sys).withMtime(mtimeNs), AT_SYMLINK_NOFOLLOW);
+function keepTime({ sys, scratch }: Kernel, dirFd: number, name: Buffer, was: Stat): void {
+  if (!was.isDirectory) return;
+  const stat = new Stat(sys);
+  if (sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address) < 0) return;
+  if (!stat.isDirectory || stat.ino !== was.ino || stat.mtimeNs === was.mtimeNs) return;
+  sys.utimensat(dirFd, scratch.at(name), new TimesBuffer(sys).withMtime(was.mtimeNs), AT_SYMLINK_NOFOLLOW);
 }
 
 /**

@@ -1,16 +1,14 @@
-import { check, errno } from "../sys/errors.ts";
-import { statDescriptor, type Kernel } from "../sys/files.ts";
-import { Stat } from "../sys/stat.ts";
+import type { Kernel } from "../sys/files.ts";
 import type { Store } from "../../store/store.ts";
-import { isGone, openBelow } from "../tree/path.ts";
 import type { Unit } from "../tree/snapshots.ts";
 import { beyond, isBeyond, isPublished } from "./target-path.ts";
-import { entryFailure, onSource } from "./errors.ts";
+import { entryFailure } from "./errors.ts";
 import type { Failure, LateMode, Task, TaskOutcome, WalkMode } from "./messages.ts";
 import type { Pool } from "./pool.ts";
+import { openUnit } from "./open-unit.ts";
 import { openActions, type Publisher } from "./publish.ts";
 import type { SourceDirectory } from "./published-directory.ts";
-import { emptyName, stagedName } from "./staged-name.ts";
+import { stagedName } from "./staged-name.ts";
 import { sweepStaging } from "./sweep-staging.ts";
 import { WalkedUnits } from "./walked-units.ts";
 
@@ -57,7 +55,6 @@ export class Migration {
   readonly #progress = new Map<number, Progress>();
   readonly walked: WalkedUnits;
   readonly #complete: number[] = [];
-  readonly #stat: Stat;
   #pool: Pool | undefined;
   #sealing: Promise<void> | undefined;
   #sealFailure: unknown;
@@ -87,7 +84,6 @@ export class Migration {
     this.#checkSource = parts.checkSource;
     this.#plansFd = parts.plansFd;
     this.walked = new WalkedUnits(parts.kernel, parts.roots.sourceFd, parts.units);
-    this.#stat = new Stat(parts.kernel.sys);
   }
 
   /**
@@ -136,10 +132,10 @@ export class Migration {
   }
 
   #begin(unit: number): void {
-    const { path, type } = this.#units[unit] as Unit;
+    const { path } = this.#units[unit] as Unit;
     try {
       if (this.#isBeyond(path)) throw beyond();
-      const task = type === "loose" ? this.#looseTask(unit, path) : this.#subtreeTask(unit, path);
+      const task = this.#task(unit, path);
       this.#listener.begun(unit);
       this.#pool?.add(task);
     } catch (error) {
@@ -149,74 +145,17 @@ export class Migration {
     }
   }
 
-  /**
-   * A container that is not there yet is compared with an empty directory: it is made after the seal, as it may take
-   * the place of a file (P2).
-   */
-  #looseTask(unit: number, path: Buffer): Task {
-    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
-    const published = openBelow(this.#kernel, this.#roots.targetFd, path);
-    const staged = isGone(published) ? emptyName(path) : Buffer.alloc(0);
-    const targetFd = isGone(published) ? this.#makeEmpty(staged) : check(published, "openat", path);
-    return this.#task(unit, path, { mode: "loose", sourceFd, targetFd, staged });
-  }
-
-  #makeEmpty(staged: Buffer): number {
-    const { sys, scratch } = this.#kernel;
-    const { stagingFd } = this.#store.directories;
-    check(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat", staged);
-    return check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
-  }
-
-  /** Published already: compare. Begun by an earlier run: go on. Else begin. */
-  #subtreeTask(unit: number, path: Buffer): Task {
-    const { sys, scratch } = this.#kernel;
-    const sourceFd = onSource(openBelow(this.#kernel, this.#roots.sourceFd, path), "openat");
-    const published = openBelow(this.#kernel, this.#roots.targetFd, path);
-    const staged = stagedName(path);
-    if (published >= 0)
-      return this.#task(unit, path, { mode: "update", sourceFd, targetFd: published, staged });
-    if (published !== -errno.ENOENT && published !== -errno.ENOTDIR && published !== -errno.ELOOP)
-      check(published, "openat", path);
-    const { stagingFd } = this.#store.directories;
-    const made = sys.mkdirat(stagingFd, scratch.at(staged), 0o700);
-    if (made !== -errno.EEXIST) check(made, "mkdirat", staged);
-    const targetFd = check(openBelow(this.#kernel, stagingFd, staged), "openat", staged);
-    const mode = made === 0 ? "fill" : "refill";
-    const isPlain = made === 0 && this.#isPlain(targetFd);
-    return this.#task(unit, path, { mode, sourceFd, targetFd, staged, isPlain });
-  }
-
-  #task(
-    unit: number,
-    path: Buffer,
-    opened: { mode: WalkMode; sourceFd: number; targetFd: number; staged: Buffer; isPlain?: boolean },
-  ): Task {
-    const { mode, sourceFd, targetFd, staged, isPlain = false } = opened;
+  #task(unit: number, path: Buffer): Task {
+    const folders = { ...this.#roots, stagingFd: this.#store.directories.stagingFd };
+    const opened = openUnit(this.#kernel, folders, this.#units[unit] as Unit);
+    const { mode, sourceFd, targetFd, staged, isPlain } = opened;
     const isUpdate = mode === "update" || mode === "loose";
     this.walked.note(unit, sourceFd);
     const actionsFd = isUpdate ? openActions(this.#kernel, this.#plansFd, unit) : -1;
     const rootDevice = path.length === 0 ? -1 : this.#roots.sourceDevice;
     this.#progress.set(unit, { mode, staged, actionsFd, failures: 0, names: 0, lateModes: [], rootDevice });
-    return {
-      type: "task",
-      unit,
-      mode,
-      sourceFd,
-      targetFd,
-      actionsFd,
-      path,
-      isPlain,
-      parentDevice: rootDevice,
-    };
-  }
-
-  /** Whether a directory just made took nothing from its parent: owner, setgid or an ACL, which it would hand on. */
-  #isPlain(fd: number): boolean {
-    const { sys } = this.#kernel;
-    const { mode, uid, gid } = statDescriptor(this.#kernel, fd, this.#stat);
-    const isOwn = uid === sys.geteuid() && gid === sys.getegid();
-    return isOwn && (mode & 0o7777) === 0o700 && sys.flistxattr(fd, 0, 0) <= 0;
+    const parentDevice = rootDevice;
+    return { type: "task", unit, mode, sourceFd, targetFd, actionsFd, path, isPlain, parentDevice };
   }
 
   failures(unit: number, failures: Failure[]): void {

@@ -41,7 +41,7 @@ export class Placer {
     if (result === -errno.ENOENT) return false;
     onTarget(result, "statx");
     if (targetStat.isMountRoot === true) throw beyond();
-    this.#seen = seenIn(targetStat, rules.delete);
+    this.#seen = seenIn(targetStat, rules.delete ? "any" : "empty");
     return true;
   }
 

@@ -1,4 +1,5 @@
 import {
+  AT_REMOVEDIR,
   AT_SYMLINK_NOFOLLOW,
   O_APPEND,
   O_CLOEXEC,
@@ -19,9 +20,16 @@ import { openContainer } from "./container.ts";
 import { EntryFailure, entryFailure, onTarget } from "./errors.ts";
 import type { Failure, LateMode, WalkMode } from "./messages.ts";
 import { immutableText } from "./immutable.ts";
-import { changed, exchange, exchangeAgain, renameStaged, replaceSeen } from "./exchange.ts";
+import {
+  changed,
+  exchange,
+  exchangeAgain,
+  renameStaged,
+  replaceSeen,
+  type SeenExchange,
+} from "./exchange.ts";
 import { PublishedDirectories, type SourceDirectory } from "./published-directory.ts";
-import { isStill, seenIn } from "./seen.ts";
+import { isOf, isStill, mustBeEmpty, seenIn, type Seen } from "./seen.ts";
 import { isStranger, updateName } from "./staged-name.ts";
 import { Remover, obstacleTexts, unlockDirectory, type DeleteRules, type Obstacle } from "./doomed.ts";
 
@@ -77,7 +85,7 @@ export class Publisher {
       }
       onTarget(sys.statx(parentFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
       if (this.#stat.isDirectory) onTarget(result, "renameat2");
-      const seen = seenIn(this.#stat, false);
+      const seen = seenIn(this.#stat, "empty");
       replaceSeen(this.#kernel, { stagingFd, staged, dirFd: parentFd, name, seen });
     } finally {
       sys.close(parentFd);
@@ -220,13 +228,28 @@ export class Publisher {
     }
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
     const { isDirectory } = this.#stat;
-    if (!isStill(this.#kernel, stagingFd, staged, action.seen)) {
+    const names = this.#removeSeen(staged, action.seen);
+    if (names === undefined) {
       exchangeAgain(this.#kernel, both);
       if (!isStranger(this.#kernel, stagingFd, staged)) removeTree(this.#kernel, stagingFd, staged);
       throw changed();
     }
-    const names = removeTree(this.#kernel, stagingFd, staged);
     if (isDirectory && this.#rules.delete) this.#remover.deletedNames += names;
+  }
+
+  /**
+   * What came out of an exchange, whose inode `#stat` describes. A process that is in a directory may fill it at any
+   * moment, so that the kernel is to say whether it is empty. @returns how many names went; undefined: it is not what was seen
+   */
+  #removeSeen(staged: Buffer, seen: Seen): number | undefined {
+    const { sys, scratch } = this.#kernel;
+    const { stagingFd } = this.#roots;
+    if (!isOf(this.#stat, seen)) return undefined;
+    if (!mustBeEmpty(this.#stat, seen)) return removeTree(this.#kernel, stagingFd, staged);
+    const removed = sys.unlinkat(stagingFd, scratch.at(staged), AT_REMOVEDIR);
+    if (removed === -errno.ENOTEMPTY) return undefined;
+    onTarget(removed, "unlinkat");
+    return 1;
   }
 
   /** The next run can tell what comes out of an exchange from what went in, whenever this one dies. @returns its name */
@@ -237,12 +260,12 @@ export class Publisher {
     if (action.seen === "" || action.newIno !== 0n) return staged;
     onTarget(sys.statx(stagingFd, scratch.at(staged), AT_SYMLINK_NOFOLLOW, this.#stat.address), "statx");
     const named = updateName({ ...action, newIno: this.#stat.ino });
-    renameStaged(this.#kernel, stagingFd, staged, named);
+    onTarget(renameStaged(this.#kernel, stagingFd, staged, named), "renameat2");
     return named;
   }
 
   /** Throws where the name has not been taken, and the staged entry is still what was made. */
-  #take(action: NameAction, both: Parameters<typeof exchange>[1]): "made" | "replaced" | "exchanged" {
+  #take(action: NameAction, both: SeenExchange): "made" | "replaced" | "exchanged" {
     const { sys, scratch } = this.#kernel;
     const { stagingFd, staged, dirFd, name, seen } = both;
     if (seen === "") {
@@ -253,8 +276,10 @@ export class Publisher {
     const obstacle = this.#obstacle(dirFd, action);
     if (obstacle !== undefined) throw new EntryFailure("EISDIR", obstacleTexts[obstacle]);
     let exchanged = exchange(this.#kernel, both);
-    if (exchanged === -errno.EACCES && unlockDirectory(this.#kernel, dirFd, name))
+    if (exchanged === -errno.EACCES && isStill(this.#kernel, dirFd, name, seen)) {
+      unlockDirectory(this.#kernel, dirFd, name);
       exchanged = exchange(this.#kernel, both);
+    }
     if (exchanged === "replaced") return exchanged;
     onTarget(exchanged, "renameat2");
     return "exchanged";

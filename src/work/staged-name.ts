@@ -41,11 +41,11 @@ const EXPECTED = /^(?:t|u|w|x\.u|x\.w)\d+((?:\.[0-9a-z_-]+)+)$/;
  */
 export function isStranger(kernel: Kernel, stagingFd: number, name: Buffer): boolean {
   const [, expected] = EXPECTED.exec(name.toString("latin1")) ?? [];
-  if (expected === undefined || !isThere(kernel, stagingFd, name)) return false;
-  const [, ...seen] = expected.split(".");
-  return !seen.some((each) => isStill(kernel, stagingFd, name, each));
-}
-
-function isThere({ sys, scratch }: Kernel, dirFd: number, name: Buffer): boolean {
-  return sys.statx(dirFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, new Stat(sys).address) === 0;
+  const { sys, scratch } = kernel;
+  const stat = new Stat(sys);
+  const looked = sys.statx(stagingFd, scratch.at(name), AT_SYMLINK_NOFOLLOW, stat.address);
+  if (expected === undefined || looked < 0) return false;
+  const [, ...either] = expected.split(".");
+  // A number alone is that of the new inode.
+  return !either.some((each) => each === String(stat.ino) || isStill(kernel, stagingFd, name, each));
 }

@@ -117,7 +117,7 @@ export class TargetDirectory {
       if (this.#isInSource(frame, name)) return;
       const kind = this.#isTargetDirectory(frame, name) ? "directory" : "other";
       if (filter?.protects(pathOf(frame, name), kind) === true) return;
-      const seen = seenIn(this.#thread.targetStat, true);
+      const seen = seenIn(this.#thread.targetStat, "any");
       appendAction(sys, frame.actionsFd, {
         type: "remove",
         unit: frame.unit,
@@ -265,8 +265,7 @@ export class TargetDirectory {
     }
     if (found !== -errno.ENOENT && found !== -errno.ENOTDIR && found !== -errno.ELOOP)
       onTarget(found, "openat");
-    const { targetStat, rules } = this.#thread;
-    const seen = this.#placer.lookAt(frame, name) ? seenIn(targetStat, rules.delete) : "";
+    const seen = this.#placer.lookAt(frame, name) ? seenIn(this.#thread.targetStat, "empty") : "";
     const update = { serial: control.nextSerial(), seen, newIno: 0n };
     const staged = updateName(update);
     onTarget(sys.mkdirat(stagingFd, scratch.at(staged), 0o700), "mkdirat");

@@ -111,3 +111,23 @@ it("keeps a directory that was filled just before it was replaced by a run that 
   const [left = ""] = readdirSync(staging());
   expect(readFileSync(join(staging(), left, "f"), "utf8")).toBe("theirs\n");
 });
+
+it("leaves alone a file that has the number of the directory that --delete was to remove", async () => {
+  makeTree(source, { "daily.0/other": file("other\n") });
+  expect(migrateJson([source, target]).code).toBe(0);
+  const reuse = [
+    `mkdir ${there()}.d; wanted=$(stat -c %i ${there()}); rmdir ${there()}.d ${there()}`,
+    `for n in 1 2 3 4 5 6 7 8 9; do echo theirs > ${there()}.$n`,
+    `if [ $(stat -c %i ${there()}.$n) = $wanted ]; then mv ${there()}.$n ${there()}; break; fi; done`,
+  ].join("; ");
+  makeTree(target, { "daily.0/changing": directory() });
+  const { code, failures } = await migrate(source, target, {
+    args: ["--delete"],
+    plan: { rules: [others(reuse)] },
+  });
+  expect({ code, failures: failures.map((failure) => failure.code) }).toEqual({
+    code: 3,
+    failures: ["CHANGED"],
+  });
+  expect(readFileSync(there(), "utf8")).toBe("theirs\n");
+});
