@@ -7,7 +7,7 @@ import type { Address } from "../sys/sys.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { RunFailure, entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
+import { entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
 import { BESIDE_NAME, besideName } from "./beside.ts";
@@ -17,7 +17,7 @@ import { busy, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
 import { NLINK } from "./layout.ts";
 import { isOwnTime } from "./own-time.ts";
-import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
+import { NoRoom, NotPutBack, Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";
 
 /** What a class is to be made one by: a name in the tree, or an object of the store that has none. */
@@ -112,7 +112,8 @@ export class DirectRelinker {
     try {
       work();
     } catch (error) {
-      const { code, message } = entryFailure(error, "target");
+      // Once there is room it gets its place back (dropBesideNames).
+      const { code, message } = error instanceof NotPutBack ? error : entryFailure(error, "target");
       if (place === undefined) return;
       const path = joined(this.#parts.directories.pathOf(place.directory), place.name);
       this.#parts.failed({ path, code, message });
@@ -199,8 +200,7 @@ export class DirectRelinker {
     try {
       return this.#replacer.replace({ ...at, tmp: besideName(state, ino, at.name) }, to()) === "replaced";
     } catch (error) {
-      const isFull = error instanceof RunFailure && (error.code === "ENOSPC" || error.code === "EDQUOT");
-      if (!isFull) throw error;
+      if (!(error instanceof NoRoom)) throw error;
       if (at.victim[NLINK] !== 1) return false;
       return this.#replacer.replace({ ...at, tmp: BESIDE_NAME }, to()) === "replaced";
     }
