@@ -124,7 +124,7 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
       await pool.close();
       relinking.close();
       closeStockFiles(kernel, files);
-      await opened.close();
+      tellNotices(context.reporter, await opened.close());
     },
   };
 }
