@@ -47,7 +47,9 @@ export class BatchWorker {
   constructor(thread: RelinkThread, store: BatchStore) {
     this.#thread = thread;
     this.#listing = new Listing(thread.sys);
-    this.#replacer = new Replacer(thread, store.tmpFd, temporaryName(thread.worker, "", 0), true);
+    this.#replacer = new Replacer(thread, store.tmpFd, temporaryName(thread.worker, "", 0), {
+      isNumbered: true,
+    });
     this.#times = new TimesBuffer(thread.sys);
     this.#objectsFd = store.objectsFd;
     this.#keeper = new DiscardKeeper(thread, store.logFd);

@@ -65,7 +65,10 @@ export class DirectRelinker {
   constructor(parts: DirectParts) {
     const { sys, scratch } = parts.kernel;
     this.#parts = parts;
-    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME, true);
+    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME, {
+      isNumbered: true,
+      isAlone: true,
+    });
     this.#stat = new Stat(sys);
     this.#times = new TimesBuffer(sys);
     this.#xattrs = new XattrCalls(sys, scratch);

@@ -62,6 +62,7 @@ export class Replacer {
   readonly #tmpFd: number;
   #first: Buffer;
   readonly #isNumbered: boolean;
+  readonly #isAlone: boolean;
   #tmp: Buffer;
   #kept: Buffer;
   /** How often the temporary name was found taken. */
@@ -69,11 +70,22 @@ export class Replacer {
   readonly #stat: Stat;
   /** The filesystem exchanges names, as far as is known. */
   #isAble = true;
+  /** Something may have been freed since the last sync. */
+  #mayHaveFreed = true;
 
-  /** @param isNumbered the temporary name gets a number where what a failed call left has it */
-  constructor(kernel: Kernel, tmpFd: number, tmp: Buffer, isNumbered = false) {
+  /**
+   * `isNumbered`: the temporary name gets a number where what a failed call left has it. `isAlone`: no other thread
+   * frees anything.
+   */
+  constructor(
+    kernel: Kernel,
+    tmpFd: number,
+    tmp: Buffer,
+    { isNumbered = false, isAlone = false }: { isNumbered?: boolean; isAlone?: boolean } = {},
+  ) {
     this.#kernel = kernel;
     this.#isNumbered = isNumbered;
+    this.#isAlone = isAlone;
     this.#tmpFd = tmpFd;
     this.#first = this.#tmp = tmp;
     this.#kept = keptName(tmp);
@@ -95,6 +107,7 @@ export class Replacer {
     if (exchanged === -errno.EINVAL || exchanged === -errno.ENOSYS) {
       this.#isAble = false;
       this.#renameOver(at);
+      this.#mayHaveFreed = true;
       return "replaced";
     }
     if (exchanged < 0) {
@@ -103,13 +116,19 @@ export class Replacer {
       onName(exchanged, "renameat2");
     }
     this.#judge(at, from);
+    this.#mayHaveFreed = true;
     return "replaced";
   }
 
-  /** Room that was freed may wait for the journal, or (btrfs) for the transaction. */
   #withRoom(call: () => number): number {
+    return this.#mayHaveFreed || !this.#isAlone ? this.#withAllRoom(call) : call();
+  }
+
+  /** Room that was freed may wait for the journal, or (btrfs) for the transaction. */
+  #withAllRoom(call: () => number): number {
     const result = call();
     if (result !== -errno.ENOSPC) return result;
+    this.#mayHaveFreed = false;
     const synced = this.#kernel.sys.syncfs(this.#tmpFd);
     if (isFull(synced)) return synced;
     onTarget(synced, "syncfs");
@@ -232,7 +251,7 @@ export class Replacer {
     let expected: Uint32Array = placed;
     for (;;) {
       const held = this.#inodeHeld();
-      const result = this.#withRoom(() => this.#exchange(at));
+      const result = this.#withAllRoom(() => this.#exchange(at));
       if (result === -errno.ENOENT) {
         const name = scratch.at(at.name);
         const renamed = sys.renameat2(this.#tmpFd, scratch.at(this.#tmp), at.dirFd, name, RENAME_NOREPLACE);

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "n
 import { constants } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { relink, type RunResult } from "../support/faulty-run.ts";
+import { readTrace, relink, type RunResult } from "../support/faulty-run.ts";
 import { fill } from "../support/fill.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { relinkWell } from "../support/relink.ts";
@@ -70,3 +70,36 @@ describe.skipIf(!requireFilesystem("ext4"))("what finds no room to be put back o
     });
   });
 });
+
+it.skipIf(!requireFilesystem("ext4"))(
+  "names that wait for the store, as the root has no room for a temporary one, cost no sync each",
+  async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, async (mount) => {
+      const root = join(mount, "root");
+      mkdirSync(join(root, "daily.0"), { recursive: true });
+      writeFileSync(join(root, "daily.0/large"), Buffer.alloc(8 * MIB, "large"));
+      const files = Array.from({ length: 20 }, (_, index) => String(index));
+      for (const each of files) writeFileSync(join(root, "daily.0", each), each);
+      execFileSync(
+        "sh",
+        [
+          "-ec",
+          `cp -a daily.0 daily.1; rm daily.0/large; cp -al daily.0 daily.2; cp -al daily.0 daily.3
+           mv daily.1/large .; cp -a large larger; cp -al daily.1 daily.6`,
+        ],
+        { cwd: root },
+      );
+      fill(join(mount, "ballast"));
+      const action = { type: "fail", errno: constants.errno.ENOSPC } as const;
+      const rules = [{ calls: ["linkat"], path: ".dedupe-relink.", times: 1000, action }];
+      const file = join(mount, "../trace");
+      const trace = { file, calls: ["syncfs", "linkat"] };
+      const { code } = await relink(root, { args: ["-j", "1"], plan: { rules, trace } });
+      expect(code).toBe(0);
+      const calls = readTrace(file);
+      const refused = calls.filter(({ result }) => result === -constants.errno.ENOSPC);
+      expect(refused.length).toBeGreaterThanOrEqual(files.length);
+      expect(calls.filter(({ call }) => call === "syncfs").length).toBeLessThan(files.length / 2);
+    });
+  },
+);
