@@ -1,4 +1,5 @@
 import { tmpdir } from "node:os";
+import { resolve } from "node:path";
 import type { RelinkOptions } from "../options.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { isSysError } from "../sys/errors.ts";
@@ -15,7 +16,7 @@ import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { ROOM } from "../relink/relinking.ts";
-import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
+import { STORE_NAME, StoreView, type Store, type StoreShared } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
 import { refuseUnmerged } from "./relink-policy.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
@@ -34,6 +35,8 @@ const STOCK_ROOM_BYTES = 2 ** 30;
 export type OpenedRoot = {
   /** Undefined in a dry run, and where there is no room for one. */
   store: Store | undefined;
+  /** For the threads; undefined where they have nothing to look up. */
+  shared: StoreShared | undefined;
   /** Opens it once there may be room. */
   openStore: (() => Promise<Store>) | undefined;
   /** -1 for none. */
@@ -55,7 +58,7 @@ export async function openRelinkRoot(
   const before = timeOf(kernel, root);
   try {
     refuseUnmerged(kernel, root, options);
-    if (options.dryRun) return lookAtRoot(kernel, root, options);
+    if (options.dryRun) return await lookAtRoot(kernel, root, options);
     refuseReadOnlyRoot(kernel, root);
     const kept = settleBeside(kernel, root);
     if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return openCramped(kernel, root, { ...options, kept });
@@ -79,19 +82,26 @@ function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): boolean 
   return made === 0;
 }
 
-function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: RelinkOptions): OpenedRoot {
+async function lookAtRoot(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
+  const { compared, merge, indexDir } = options;
   const view = StoreView.open(kernel, root.fd, { compared, merge });
   const temporary = temporaryIn(kernel, indexDir);
+  const index = { fd: temporary.open("index"), path: temporary.make("index") };
+  const shared = await view?.shareIndex(
+    kernel,
+    index,
+    indexDir === undefined ? undefined : resolve(indexDir),
+  );
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   return {
-    store: undefined,
-    openStore: undefined,
+    ...{ store: undefined, shared, openStore: undefined },
     objectsFd: view?.objectsFd ?? -1,
     logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [],
     close: () => {
+      kernel.sys.close(index.fd);
       temporary.remove();
       view?.close();
       return Promise.resolve([]);
@@ -120,7 +130,7 @@ async function openForWork(kernel: Kernel, root: Root, options: Working): Promis
     const { tmpFd, objectsFd, logFd } = store.directories;
     const about = aboutExchange(kernel, tmpFd, root);
     return {
-      ...{ store, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
+      ...{ store, shared: store.shared, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
       notices: [...notices, ...about],
       close,
@@ -182,7 +192,7 @@ function openCramped(kernel: Kernel, root: Root, { kept, ...options }: Cramped):
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   let opened: Late | undefined;
   return {
-    store: undefined,
+    ...{ store: undefined, shared: undefined },
     openStore: async () => {
       closeView();
       opened = await openLate(kernel, root, options);
