@@ -20,7 +20,7 @@ import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange } from "./prove-target.ts";
 import { stockFolder } from "./relink-root.ts";
-import { putTimeBack, settleBeside, timeOf } from "./settle-beside.ts";
+import { settleBeside } from "./settle-beside.ts";
 import { aboutSelection, readSelection, type Selection } from "./selection.ts";
 
 type Directories = {
@@ -69,7 +69,6 @@ export async function openForCare(
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
   const selection = readSelection(kernel, target);
-  const before = timeOf(kernel, target);
   const { indexDir, steps } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
     ...{ ...policy, indexDir, mayBeFull: true },
@@ -78,7 +77,6 @@ export async function openForCare(
     const { directories, shared } = store;
     const exchange = aboutExchange(kernel, directories.tmpFd, target);
     const kept = settleBeside(kernel, target);
-    putTimeBack(kernel, target, before);
     return {
       ...{ policy, selection, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),

@@ -65,9 +65,9 @@ export async function openRelinkRoot(
     const isMade = makeRoomForStore(kernel, root, before);
     return withNotices(await openForWork(kernel, root, { ...options, isMade }), kept);
   } catch (error) {
-    throw targetRefusal(error, root.path);
-  } finally {
+    // A store that was made for nothing is gone again.
     if (!options.dryRun) putTimeBack(kernel, root, before);
+    throw targetRefusal(error, root.path);
   }
 }
 
