@@ -13,7 +13,7 @@ import type { Place } from "./batch.ts";
 import { BESIDE_NAME, besideName } from "./beside.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
-import { busy, changed, refuseOthers } from "./stable-content.ts";
+import { busyWithEquals, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
 import { NLINK } from "./layout.ts";
 import { isOwnTime } from "./own-time.ts";
@@ -138,7 +138,7 @@ export class DirectRelinker {
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = onSource(openQuietly(sys, dirFd, this.#nameOf(survivor), flags), "openat");
     try {
-      if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
+      if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busyWithEquals();
       const xattrs = fromSource(() => this.#xattrs.read({ fd }));
       const isBad = survivor.type === "object" && !this.#isItself(fd, survivor, xattrs);
       onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
