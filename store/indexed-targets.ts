@@ -1,13 +1,12 @@
 import { LOCK_NB, LOCK_SH, O_CLOEXEC, O_RDONLY } from "../src/sys/constants.ts";
-import { check, errno } from "../src/sys/errors.ts";
+import { errno } from "../src/sys/errors.ts";
 import type { Kernel } from "../src/sys/files.ts";
-import { indexFolder } from "./format.ts";
 import { Index } from "./index/index.ts";
-import { looksSound } from "./index/soundness.ts";
+import { linkIndex, type LinkedIndex } from "./index/link.ts";
 import { names } from "./layout.ts";
 
 /** locked: another run writes to it. */
-export type IndexedTargets = "read" | "missing" | "damaged" | "locked";
+export type IndexedTargets = LinkedIndex | "locked";
 
 export type IndexPlace = {
   /** Of TARGET/.dedupe. */
@@ -33,28 +32,10 @@ export async function readIndexedTargets(
   const lockFd = sys.openat(storeFd, scratch.text(names.lock), O_RDONLY | O_CLOEXEC | sys.O_NOFOLLOW, 0);
   try {
     if (lockFd >= 0 && sys.flock(lockFd, LOCK_SH | LOCK_NB) === -errno.EAGAIN) return "locked";
-    const directory = indexFolder(writer, storeFd, indexDir);
-    const state = lookAt(writer, directory);
-    if (state !== "read") return state;
-    const data = scratch.text(`${directory}/data.mdb`);
-    check(sys.symlinkat(data, temporary.fd, scratch.text("data.mdb")), "symlinkat", "data.mdb");
-    return await visitRows(temporary.path, identity, visit);
+    const state = linkIndex(writer, { storeFd, indexDir, temporary });
+    return state === "read" ? await visitRows(temporary.path, identity, visit) : state;
   } finally {
     if (lockFd >= 0) sys.close(lockFd);
-  }
-}
-
-function lookAt(kernel: Kernel, directory: string): IndexedTargets {
-  const { sys, scratch } = kernel;
-  const fd = sys.openat(-100, scratch.text(directory), sys.O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd < 0) return "missing";
-  try {
-    const file = sys.openat(fd, scratch.text("data.mdb"), O_RDONLY | O_CLOEXEC, 0);
-    if (file < 0) return "missing";
-    sys.close(file);
-    return looksSound(kernel, fd) ? "read" : "damaged";
-  } finally {
-    sys.close(fd);
   }
 }
 

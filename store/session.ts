@@ -77,7 +77,7 @@ export function shareForReading(
   },
 ): StoreShared {
   const memory = sharedMemory();
-  new Int32Array(memory.control)[HAS_ROWS] = 1;
+  for (const word of [HAD_ROWS, HAS_ROWS]) new Int32Array(memory.control)[word] = 1;
   return { met: MetInodes.allocate(), ...store, journalFds: [-1, -1], ...memory };
 }
 

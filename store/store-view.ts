@@ -6,11 +6,13 @@ import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { checkExistingFormat, indexFolder, type MergePolicy } from "./format.ts";
 import { weighIndex, type IndexFigures } from "./index/compact-index.ts";
-import { openIndex } from "./index/open-index.ts";
+import { linkIndex } from "./index/link.ts";
+import { isReadable, openIndex } from "./index/open-index.ts";
 import { STORE_NAME, journalNames, names } from "./layout.ts";
 import { RECORD_BYTES } from "./record.ts";
 import { recoverRecords } from "./recover.ts";
 import { RowKeeper } from "./row-keeper.ts";
+import { shareForReading, type StoreShared } from "./session.ts";
 
 const COPIED_BYTES = 1 << 20;
 const JOURNAL_BYTES = 8192 * RECORD_BYTES;
@@ -76,6 +78,21 @@ export class StoreView {
       }
     }
     await index.close();
+  }
+
+  /**
+   * For threads that only look, the index is read where it lies, by way of an empty directory that is not on the
+   * target. What a killed run left in the journal is not known so. undefined: there is no index that can be read.
+   */
+  async shareIndex(
+    writer: Kernel,
+    temporary: { fd: number; path: string },
+    indexDir: string | undefined,
+  ): Promise<StoreShared | undefined> {
+    const state = linkIndex(writer, { storeFd: this.#storeFd, indexDir, temporary });
+    if (state !== "read" || !(await isReadable(temporary.path))) return undefined;
+    const { objectsFd, groupsFd, stagingFd } = this;
+    return shareForReading({ objectsFd, groupsFd, stagingFd, indexPath: temporary.path });
   }
 
   /** Of the index that was copied there. */

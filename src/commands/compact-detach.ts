@@ -3,7 +3,7 @@ import { DedupeError } from "../errors.ts";
 import type { CompactOptions, WithTarget } from "../options.ts";
 import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { check, isSysError } from "../sys/errors.ts";
-import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { Listing } from "../tree/listing.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
@@ -17,7 +17,7 @@ import type { CommandContext } from "./context.ts";
 import { becomeIdle } from "./idle.ts";
 import { openKernel } from "./migrate-run.ts";
 import { openNamed, preflightRefusal, targetWarnings, tellNotices, type Root } from "./preflight.ts";
-import { putTimeBack } from "./relink-root.ts";
+import { putTimeBack, timeOf } from "./settle-beside.ts";
 
 type Counts = { objects: number; holders: number; freedBytes: number };
 type Detaching = {
@@ -185,7 +185,7 @@ function removeCounting(
 
 function removeRest(kernel: Kernel, target: Root): void {
   const { sys, scratch } = kernel;
-  const before = statDescriptor(kernel, target.fd, new Stat(sys)).mtimeNs;
+  const before = timeOf(kernel, target);
   const storeFd = openDirectory(kernel, target.fd, STORE_NAME);
   const last = ["format.json", "lock"];
   const names = listOf(kernel, storeFd).filter((name) => !last.includes(name.toString("latin1")));

@@ -1,9 +1,8 @@
 import { tmpdir } from "node:os";
 import { DedupeError } from "../errors.ts";
 import type { CompactOptions } from "../options.ts";
-import { openDirectory, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, type Kernel } from "../sys/files.ts";
 import { readOnlySys } from "../sys/read-only.ts";
-import { Stat } from "../sys/stat.ts";
 import { makeTemporary } from "../tree/temporary.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
 import { listDirectory } from "../compact/count-names.ts";
@@ -20,7 +19,8 @@ import {
 import { openTarget } from "./open-target.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange } from "./prove-target.ts";
-import { putTimeBack, settleBeside, stockFolder } from "./relink-root.ts";
+import { stockFolder } from "./relink-root.ts";
+import { settleBeside } from "./settle-beside.ts";
 import { aboutSelection, readSelection, type Selection } from "./selection.ts";
 
 type Directories = {
@@ -69,7 +69,6 @@ export async function openForCare(
 ): Promise<CompactTarget> {
   const policy = policyOf(kernel, target);
   const selection = readSelection(kernel, target);
-  const before = statDescriptor(kernel, target.fd, new Stat(kernel.sys)).mtimeNs;
   const { indexDir, steps } = options;
   const { store, traits, notices } = await openTarget(kernel, target, {
     ...{ ...policy, indexDir, mayBeFull: true },
@@ -78,7 +77,6 @@ export async function openForCare(
     const { directories, shared } = store;
     const exchange = aboutExchange(kernel, directories.tmpFd, target);
     const kept = settleBeside(kernel, target);
-    putTimeBack(kernel, target, before);
     return {
       ...{ policy, selection, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),

@@ -1,9 +1,9 @@
 import { tmpdir } from "node:os";
-import { DedupeError } from "../errors.ts";
+import { resolve } from "node:path";
 import type { RelinkOptions } from "../options.ts";
-import { AT_SYMLINK_NOFOLLOW, LOCK_EX, LOCK_NB } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { isSysError } from "../sys/errors.ts";
-import { openDirectory, openRoot, statDescriptor, type Kernel } from "../sys/files.ts";
+import { openDirectory, openRoot, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { filterFrom, type FilterRules } from "../tree/filter.ts";
 import { freeSpace, hasRoom, identifyFilesystem, type Room } from "../tree/identity.ts";
@@ -12,18 +12,17 @@ import { parentAndName } from "../tree/path.ts";
 import { pathOfDescriptor } from "../tree/reach.ts";
 import { planUnits, type UnitPlan } from "../tree/snapshots.ts";
 import { makeTemporary, type Temporary } from "../tree/temporary.ts";
-import { TimesBuffer } from "../tree/times.ts";
 import { filesystemMagic, linkLimits } from "../tree/traits.ts";
-import { dropBesideNames } from "../relink/beside.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import type { RelinkRules } from "../relink/messages.ts";
 import { ROOM } from "../relink/relinking.ts";
-import { STORE_NAME, StoreView, type Store } from "../../store/store.ts";
+import { STORE_NAME, StoreView, type Store, type StoreShared } from "../../store/store.ts";
 import { leftover, openTarget } from "./open-target.ts";
 import { refuseUnmerged } from "./relink-policy.ts";
 import { targetRefusal, type Notice, type Root } from "./preflight.ts";
 import { aboutExchange } from "./prove-target.ts";
 import { refuseReadOnlyRoot } from "./read-only.ts";
+import { giveBackBeside, lockRoot, putTimeBack, settleBeside, timeOf } from "./settle-beside.ts";
 import { snapshotMatcher } from "./snapshot-glob.ts";
 
 /** The stock of one name or inode, in all its scratch files, roughly. */
@@ -36,6 +35,8 @@ const STOCK_ROOM_BYTES = 2 ** 30;
 export type OpenedRoot = {
   /** Undefined in a dry run, and where there is no room for one. */
   store: Store | undefined;
+  /** For the threads; undefined where they have nothing to look up. */
+  shared: StoreShared | undefined;
   /** Opens it once there may be room. */
   openStore: (() => Promise<Store>) | undefined;
   /** -1 for none. */
@@ -44,7 +45,8 @@ export type OpenedRoot = {
   stockFd: number;
   linkLimit: number;
   notices: Notice[];
-  close(): Promise<void>;
+  /** @returns what is to be said then */
+  close(): Promise<Notice[]>;
 };
 
 /** The store, made where there is none; in a dry run only looked at. @throws DedupeError */
@@ -53,37 +55,24 @@ export async function openRelinkRoot(
   root: Root,
   options: RelinkOptions,
 ): Promise<OpenedRoot> {
-  const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
+  const before = timeOf(kernel, root);
   try {
     refuseUnmerged(kernel, root, options);
-    if (options.dryRun) return lookAtRoot(kernel, root, options);
+    if (options.dryRun) return await lookAtRoot(kernel, root, options);
     refuseReadOnlyRoot(kernel, root);
     const kept = settleBeside(kernel, root);
-    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return withNotices(openCramped(kernel, root, options), kept);
+    if (!hasRoom(kernel.sys, root.fd, CRAMPED)) return openCramped(kernel, root, { ...options, kept });
     const isMade = makeRoomForStore(kernel, root, before);
     return withNotices(await openForWork(kernel, root, { ...options, isMade }), kept);
   } catch (error) {
-    throw targetRefusal(error, root.path);
-  } finally {
+    // A store that was made for nothing is gone again.
     if (!options.dryRun) putTimeBack(kernel, root, before);
+    throw targetRefusal(error, root.path);
   }
 }
 
 function withNotices(opened: OpenedRoot, more: readonly Notice[]): OpenedRoot {
   return { ...opened, notices: [...opened.notices, ...more] };
-}
-
-/** What a run left that was killed on a full disk. @throws DedupeError where another run is at it; SysError */
-export function settleBeside(kernel: Kernel, root: Root): Notice[] {
-  const lock = lockRoot(kernel, root);
-  try {
-    return dropBesideNames(kernel, root.fd).map((name): Notice => {
-      const message = `${root.path}/${name.toString("latin1")} was taken out of its place by a run that was killed, and what belongs there cannot be told; it was kept`;
-      return { level: "warning", code: "LEFTOVER", message };
-    });
-  } finally {
-    kernel.sys.close(lock);
-  }
 }
 
 /** The root is a directory of the tree as any other: its time is off for no longer than it must be. */
@@ -93,27 +82,29 @@ function makeRoomForStore(kernel: Kernel, root: Root, mtimeNs: bigint): boolean 
   return made === 0;
 }
 
-export function putTimeBack(kernel: Kernel, root: Root, mtimeNs: bigint): void {
-  if (statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs === mtimeNs) return;
-  kernel.sys.futimens(root.fd, new TimesBuffer(kernel.sys).withMtime(mtimeNs));
-}
-
-function lookAtRoot(kernel: Kernel, root: Root, { compared, merge, indexDir }: RelinkOptions): OpenedRoot {
+async function lookAtRoot(kernel: Kernel, root: Root, options: RelinkOptions): Promise<OpenedRoot> {
+  const { compared, merge, indexDir } = options;
   const view = StoreView.open(kernel, root.fd, { compared, merge });
   const temporary = temporaryIn(kernel, indexDir);
+  const index = { fd: temporary.open("index"), path: temporary.make("index") };
+  const shared = await view?.shareIndex(
+    kernel,
+    index,
+    indexDir === undefined ? undefined : resolve(indexDir),
+  );
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
   return {
-    store: undefined,
-    openStore: undefined,
+    ...{ store: undefined, shared, openStore: undefined },
     objectsFd: view?.objectsFd ?? -1,
     logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
     notices: [],
     close: () => {
+      kernel.sys.close(index.fd);
       temporary.remove();
       view?.close();
-      return Promise.resolve();
+      return Promise.resolve([]);
     },
   };
 }
@@ -130,15 +121,16 @@ async function openForWork(kernel: Kernel, root: Root, options: Working): Promis
     index.remove();
     throw error;
   });
-  const close = async (): Promise<void> => {
+  const close = async (): Promise<Notice[]> => {
     await store.close();
     index.remove();
+    return [];
   };
   try {
     const { tmpFd, objectsFd, logFd } = store.directories;
     const about = aboutExchange(kernel, tmpFd, root);
     return {
-      ...{ store, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
+      ...{ store, shared: store.shared, openStore: undefined, objectsFd, logFd, linkLimit: traits.linkLimit },
       stockFd: stockFolder(kernel, root, { tmpFd, indexDir: options.indexDir }),
       notices: [...notices, ...about],
       close,
@@ -184,8 +176,11 @@ export function freeBytesOf(kernel: Kernel, fd: number): number {
   return freeSpace(kernel.sys, fd, kernel.sys.allocate(256)).bytes;
 }
 
+/** `kept`: what was said of names that a killed run left. */
+type Cramped = RelinkOptions & { kept: readonly Notice[] };
+
 /** A full disk: nothing can be made on it. A store that is there is locked and finished, but not opened for writing. */
-function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): OpenedRoot {
+function openCramped(kernel: Kernel, root: Root, { kept, ...options }: Cramped): OpenedRoot {
   const rootLock = lockRoot(kernel, root);
   let view = StoreView.open(kernel, root.fd, options);
   const closeView = (): void => {
@@ -195,50 +190,56 @@ function openCramped(kernel: Kernel, root: Root, options: RelinkOptions): Opened
   const unknown = view === undefined ? [] : finishLeftovers(kernel, root, view);
   const temporary = temporaryIn(kernel, options.indexDir);
   const magic = filesystemMagic(kernel.sys, root.fd, kernel.sys.allocate(256));
-  const opened: { store?: Store; index?: IndexPlace } = {};
+  let opened: Late | undefined;
   return {
-    store: undefined,
+    ...{ store: undefined, shared: undefined },
     openStore: async () => {
       closeView();
-      const before = statDescriptor(kernel, root.fd, new Stat(kernel.sys)).mtimeNs;
-      const isMade = makeRoomForStore(kernel, root, before);
-      opened.index = placeOfIndex(kernel, root, options);
-      const parts = { ...options, ...opened.index, mayBeFull: true, isMade };
-      const { store } = await openTarget(kernel, root, parts).finally(() => {
-        putTimeBack(kernel, root, before);
-      });
-      opened.store = store;
-      return store;
+      opened = await openLate(kernel, root, options);
+      return opened.store;
     },
     objectsFd: view?.objectsFd ?? -1,
     logFd: view?.logFd ?? -1,
     stockFd: temporary.fd,
     linkLimit: linkLimits.get(magic) ?? 0,
-    notices: [cramped(root), ...unknown.map((name) => leftover(root, name))],
+    notices: [cramped(root), ...unknown.map((name) => leftover(root, name)), ...kept],
     close: async () => {
       temporary.remove();
-      dropBesideNames(kernel, root.fd);
-      closeView();
-      await opened.store?.close();
-      opened.index?.remove();
-      kernel.sys.close(rootLock);
+      try {
+        return giveBackBeside(kernel, root).filter(
+          ({ message }) => !kept.some((each) => each.message === message),
+        );
+      } finally {
+        closeView();
+        await opened?.store.close();
+        opened?.index.remove();
+        kernel.sys.close(rootLock);
+      }
     },
   };
+}
+
+type Late = { store: Store; index: IndexPlace };
+
+/** The store of a disk that was full. */
+async function openLate(kernel: Kernel, root: Root, options: RelinkOptions): Promise<Late> {
+  const before = timeOf(kernel, root);
+  const isMade = makeRoomForStore(kernel, root, before);
+  const index = placeOfIndex(kernel, root, options);
+  try {
+    const { store } = await openTarget(kernel, root, { ...options, ...index, mayBeFull: true, isMade });
+    return { store, index };
+  } catch (error) {
+    index.remove();
+    throw error;
+  } finally {
+    putTimeBack(kernel, root, before);
+  }
 }
 
 function cramped(root: Root): Notice {
   const message = `${root.path} is full: duplicates give way to the surviving name first, the store comes when there is room`;
   return { level: "info", code: "FULL", message };
-}
-
-/** Until the descriptor is closed. */
-function lockRoot(kernel: Kernel, root: Root): number {
-  const fd = openRoot(kernel, root.path);
-  if (kernel.sys.flock(fd, LOCK_EX | LOCK_NB) === 0) return fd;
-  throw new DedupeError("STORE_LOCKED", `another run of dedupe is using ${root.path}`, {
-    hint: "Wait until it has ended; if it was killed, the kernel has freed the lock already.",
-    exitCode: "locked",
-  });
 }
 
 function finishLeftovers(kernel: Kernel, root: Root, { objectsFd, logFd }: StoreView): Buffer[] {

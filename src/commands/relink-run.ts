@@ -104,7 +104,7 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
       for (const failure of failures) context.reporter.emit({ type: "failure", ...failure });
     },
   });
-  if (opened.store !== undefined) await pool.tellAll({ type: "store", store: opened.store.shared });
+  if (opened.shared !== undefined) await pool.tellAll({ type: "store", store: opened.shared });
   const relinking = new Relinking({
     ...{ kernel, pool, files, rules, counters, perUnit, units: plan.units, full: options.full },
     recordsAtOnce: options.timeLimitMs !== undefined,
@@ -124,7 +124,7 @@ async function startRelink(parts: Parts): Promise<RelinkRun> {
       await pool.close();
       relinking.close();
       closeStockFiles(kernel, files);
-      await opened.close();
+      tellNotices(context.reporter, await opened.close());
     },
   };
 }

@@ -35,7 +35,9 @@ export async function undoRelink(typed: RelinkOptions, context: CommandContext):
   tellNotices(reporter, opened.notices);
   const counters = zeroUndoCounters();
   const parts = { kernel, sysModule, root, options, opened, context, counters };
-  const ending = await undo(parts).finally(() => opened.close());
+  const ending = await undo(parts).finally(async () => {
+    tellNotices(reporter, await opened.close());
+  });
   const summary = summarise(parts, ending, performance.now() - started);
   reporter.emit(summary);
   return summary.exitCode;

@@ -9,7 +9,7 @@ import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
-import { busy, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
+import { busyWithEquals, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
 import type { RelinkThread } from "./relink-thread.ts";
 import { xattrMark } from "./undo-log.ts";
@@ -185,7 +185,7 @@ export class Adopter {
     const fd = onSource(opened, "openat");
     try {
       const leased = sys.setLease(fd, F_RDLCK);
-      if (leased === -errno.EAGAIN) throw busy();
+      if (leased === -errno.EAGAIN) throw busyWithEquals();
       const { ctimeNs } = statOpen(this.#thread, fd, stat);
       if (leased === 0) sys.setLease(fd, F_UNLCK);
       const inode = target.subarray(TARGET_ROW.inode);

@@ -1,8 +1,10 @@
-import { AT_EMPTY_PATH } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
+import { STORE_NAME } from "../../store/store.ts";
 import { Listing } from "../tree/listing.ts";
 import { TimesBuffer } from "../tree/times.ts";
 import { EntryFailure, fromSource, onTarget } from "../work/errors.ts";
+import { immutableText } from "../work/immutable.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, FAILED, NAME_ROW, TARGET_ROW, UNCHANGED, VICTIM_ROW } from "./batch-memory.ts";
 import { DiscardKeeper } from "./discards.ts";
@@ -47,7 +49,9 @@ export class BatchWorker {
   constructor(thread: RelinkThread, store: BatchStore) {
     this.#thread = thread;
     this.#listing = new Listing(thread.sys);
-    this.#replacer = new Replacer(thread, store.tmpFd, temporaryName(thread.worker, "", 0), true);
+    this.#replacer = new Replacer(thread, store.tmpFd, temporaryName(thread.worker, "", 0), {
+      isNumbered: true,
+    });
     this.#times = new TimesBuffer(thread.sys);
     this.#objectsFd = store.objectsFd;
     this.#keeper = new DiscardKeeper(thread, store.logFd);
@@ -185,10 +189,26 @@ export class BatchWorker {
     const hasXattrs = (fd: number): boolean =>
       isKept ? this.#hasMark(fd, name, target) : hasXattrsOf(this.#thread, target, fd);
     const from = { dirFd: this.#objectsFd, name: ref.format(), state: target.subarray(TARGET_ROW.inode) };
-    const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs, tmp }, from);
-    if (done === "unchanged") return UNCHANGED;
+    try {
+      const done = this.#replacer.replace({ dirFd, name: text, victim, hasXattrs, tmp }, from);
+      if (done === "unchanged") return UNCHANGED;
+    } catch (error) {
+      throw this.#explained(error, dirFd, text);
+    }
     tally.replacedNames++;
     return DONE;
+  }
+
+  /** Of EPERM, which even root meets at an immutable inode, says what to do. */
+  #explained(error: unknown, dirFd: number, name: Buffer): unknown {
+    if (!(error instanceof EntryFailure) || error.code !== "EPERM") return error;
+    const { sys, stat, ref } = this.#thread;
+    const found = sys.statx(this.#objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, stat.address);
+    const message =
+      found === 0 && stat.isImmutable
+        ? `the inode that it is to share is immutable or append-only: chattr -ia ${STORE_NAME}/objects/${ref.text}, and run again`
+        : immutableText(this.#thread, dirFd, name);
+    return message === undefined ? error : new EntryFailure("EPERM", message);
   }
 
   /** Where xattrs are ignored: those that were written down. */

@@ -57,8 +57,8 @@ function dropLinked({ sys, scratch }: Kernel, rootFd: number, leftover: Buffer):
   const found = sys.statx(rootFd, scratch.at(leftover), AT_SYMLINK_NOFOLLOW, stat.address);
   if (found === -errno.ENOENT) return true;
   if (found < 0 || !stat.isRegular || stat.nlink < 2) return false;
-  check(sys.unlinkat(rootFd, scratch.at(leftover), 0), "unlinkat", leftover);
-  return true;
+  const removed = sys.unlinkat(rootFd, scratch.at(leftover), 0);
+  return removed === 0 || removed === -errno.ENOENT;
 }
 
 /** It came out of a name: someone may have written to it since. @returns false: it cannot be told where it belongs */

@@ -7,17 +7,17 @@ import type { Address } from "../sys/sys.ts";
 import { ContentMover, Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs, type Xattr } from "../tree/attributes.ts";
 import { TimesBuffer } from "../tree/times.ts";
-import { RunFailure, entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
+import { entryFailure, fromSource, onSource, onTarget } from "../work/errors.ts";
 import type { Failure } from "../work/messages.ts";
 import type { Place } from "./batch.ts";
 import { BESIDE_NAME, besideName } from "./beside.ts";
 import type { Directories } from "./directories.ts";
 import { isState } from "./inode-state.ts";
-import { busy, changed, refuseOthers } from "./stable-content.ts";
+import { busyWithEquals, changed, refuseOthers } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
 import { NLINK } from "./layout.ts";
 import { isOwnTime } from "./own-time.ts";
-import { Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
+import { NoRoom, NotPutBack, Replacer, type LinkFrom, type NameToReplace } from "./replace.ts";
 import { variantOfStat } from "./variant.ts";
 
 /** What a class is to be made one by: a name in the tree, or an object of the store that has none. */
@@ -65,7 +65,10 @@ export class DirectRelinker {
   constructor(parts: DirectParts) {
     const { sys, scratch } = parts.kernel;
     this.#parts = parts;
-    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME, true);
+    this.#replacer = new Replacer(parts.kernel, parts.rootFd, BESIDE_NAME, {
+      isNumbered: true,
+      isAlone: true,
+    });
     this.#stat = new Stat(sys);
     this.#times = new TimesBuffer(sys);
     this.#xattrs = new XattrCalls(sys, scratch);
@@ -112,7 +115,8 @@ export class DirectRelinker {
     try {
       work();
     } catch (error) {
-      const { code, message } = entryFailure(error, "target");
+      // Once there is room it gets its place back (dropBesideNames).
+      const { code, message } = error instanceof NotPutBack ? error : entryFailure(error, "target");
       if (place === undefined) return;
       const path = joined(this.#parts.directories.pathOf(place.directory), place.name);
       this.#parts.failed({ path, code, message });
@@ -134,7 +138,7 @@ export class DirectRelinker {
     const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
     const fd = onSource(openQuietly(sys, dirFd, this.#nameOf(survivor), flags), "openat");
     try {
-      if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busy();
+      if (sys.setLease(fd, F_RDLCK) === -errno.EAGAIN) throw busyWithEquals();
       const xattrs = fromSource(() => this.#xattrs.read({ fd }));
       const isBad = survivor.type === "object" && !this.#isItself(fd, survivor, xattrs);
       onSource(sys.statx(fd, scratch.text(""), AT_EMPTY_PATH, this.#stat.address), "statx");
@@ -199,8 +203,7 @@ export class DirectRelinker {
     try {
       return this.#replacer.replace({ ...at, tmp: besideName(state, ino, at.name) }, to()) === "replaced";
     } catch (error) {
-      const isFull = error instanceof RunFailure && (error.code === "ENOSPC" || error.code === "EDQUOT");
-      if (!isFull) throw error;
+      if (!(error instanceof NoRoom)) throw error;
       if (at.victim[NLINK] !== 1) return false;
       return this.#replacer.replace({ ...at, tmp: BESIDE_NAME }, to()) === "replaced";
     }

@@ -45,9 +45,11 @@ export class GainCounter {
   readonly #sys: Sys;
   readonly #sorter: RunSorter;
   readonly #questions: Question[];
+  readonly #hasStore: boolean;
 
-  constructor(sys: Sys, fd: number, compared: Compared) {
+  constructor(sys: Sys, fd: number, { compared, hasStore }: { compared: Compared; hasStore: boolean }) {
     this.#sys = sys;
+    this.#hasStore = hasStore;
     this.#sorter = new RunSorter(sys, fd, layout);
     const all = (Object.keys(attributes) as Attribute[]).filter((attribute) => compared[attribute]);
     const options = all.length > 1 ? [...all, "all" as const] : all;
@@ -64,24 +66,26 @@ export class GainCounter {
 
   /** A class of inodes with the same content and attributes, by the one that survives; `isObject`: the store names it, too. */
   addClass(survivor: Uint32Array, isObject: boolean): void {
-    this.#add(survivor, { isRead: true, alone: 0, storeNames: isObject ? 1 : 0 });
+    this.#add(survivor, { isRead: true, alone: 0, bytes: freedBytes(survivor, isObject ? 1 : 0) });
   }
 
   /** Inodes with the same size and attributes, by any of them; `isAlone`: it is the only one, and was not read. */
   addGroup(inode: Uint32Array, isAlone: boolean): void {
-    this.#add(inode, { isRead: false, alone: isAlone ? 1 : 0, storeNames: 0 });
+    // Whether the store names it is not known without its digest: it is told how much it takes at most.
+    const bytes = freedBytes(inode) || (this.#hasStore ? freedBytes(inode, 1) : 0);
+    this.#add(inode, { isRead: false, alone: isAlone ? 1 : 0, bytes });
   }
 
   #add(
     inode: Uint32Array,
-    { isRead, alone, storeNames }: { isRead: boolean; alone: number; storeNames: number },
+    { isRead, alone, bytes }: { isRead: boolean; alone: number; bytes: number },
   ): void {
     this.#questions.forEach((question, index) => {
       if (question.isRead !== isRead) return;
       const record = this.#sorter.next();
       record[QUESTION] = index;
       hashWords(inode, question.words, record);
-      putNumber(record, BYTES_HIGH, freedBytes(inode, storeNames));
+      putNumber(record, BYTES_HIGH, bytes);
       record[ALONE] = alone;
     });
   }

@@ -87,7 +87,7 @@ export class RelinkThread implements Kernel {
     return this.#choice;
   }
 
-  /** Undefined while there is no store: in a dry run, and on a disk without room for one. */
+  /** Undefined while there is no store: on a disk without room for one, and in a dry run that finds none. */
   get session(): StoreSession | undefined {
     return this.#session;
   }

@@ -76,7 +76,8 @@ export class Relinking {
     this.#objectsFd = parts.objectsFd;
     this.#openStore = parts.openStore;
     this.#sources = openSources(kernel, stockFd);
-    this.#gains = new GainCounter(kernel.sys, this.#sources.gainsFd, rules.compared);
+    const asked = { compared: rules.compared, hasStore: this.#objectsFd >= 0 };
+    this.#gains = new GainCounter(kernel.sys, this.#sources.gainsFd, asked);
     this.#heap = new HeapReader(kernel.sys, files.heapFds);
     const { directoriesFd: fd, sortFds } = files;
     const door = { rootFd, device: rules.device, fd, heap: this.#heap, threads: sortFds.length };

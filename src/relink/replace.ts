@@ -7,11 +7,11 @@ import {
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
 } from "../sys/constants.ts";
-import { errno } from "../sys/errors.ts";
+import { SysError, errno, errnoName } from "../sys/errors.ts";
 import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import type { Address } from "../sys/sys.ts";
-import { EntryFailure, onTarget } from "../work/errors.ts";
+import { EntryFailure, RunFailure, onTarget } from "../work/errors.ts";
 import { isInode, isState } from "./inode-state.ts";
 import { busy, changed } from "./stable-content.ts";
 
@@ -32,6 +32,24 @@ export type NameToReplace = {
 /** Temporary names that are tried for one name; the next one goes on from there. */
 const MOST_TRIES = 4;
 
+/** The name was left alone. */
+export class NoRoom extends RunFailure {
+  constructor(call: string, result: number) {
+    super(errnoName(-result), `the target failed: ${new SysError(call, -result).sentence}`);
+  }
+}
+
+/** What was taken out of the name is under the temporary one. */
+export class NotPutBack extends RunFailure {
+  constructor(result: number, kept: Buffer) {
+    const file = kept.toString("latin1");
+    super(
+      errnoName(-result),
+      `there was no room to put a file back that others are changing; it is kept as ${file}`,
+    );
+  }
+}
+
 /** Where names cannot be exchanged: the second name of what is replaced. */
 export const keptName = (tmp: Buffer): Buffer => Buffer.concat([tmp, Buffer.from(".kept")]);
 
@@ -44,6 +62,7 @@ export class Replacer {
   readonly #tmpFd: number;
   #first: Buffer;
   readonly #isNumbered: boolean;
+  readonly #isAlone: boolean;
   #tmp: Buffer;
   #kept: Buffer;
   /** How often the temporary name was found taken. */
@@ -51,11 +70,22 @@ export class Replacer {
   readonly #stat: Stat;
   /** The filesystem exchanges names, as far as is known. */
   #isAble = true;
+  /** Something may have been freed since the last sync. */
+  #mayHaveFreed = true;
 
-  /** @param isNumbered the temporary name gets a number where what a failed call left has it */
-  constructor(kernel: Kernel, tmpFd: number, tmp: Buffer, isNumbered = false) {
+  /**
+   * `isNumbered`: the temporary name gets a number where what a failed call left has it. `isAlone`: no other thread
+   * frees anything.
+   */
+  constructor(
+    kernel: Kernel,
+    tmpFd: number,
+    tmp: Buffer,
+    { isNumbered = false, isAlone = false }: { isNumbered?: boolean; isAlone?: boolean } = {},
+  ) {
     this.#kernel = kernel;
     this.#isNumbered = isNumbered;
+    this.#isAlone = isAlone;
     this.#tmpFd = tmpFd;
     this.#first = this.#tmp = tmp;
     this.#kept = keptName(tmp);
@@ -77,22 +107,31 @@ export class Replacer {
     if (exchanged === -errno.EINVAL || exchanged === -errno.ENOSYS) {
       this.#isAble = false;
       this.#renameOver(at);
+      this.#mayHaveFreed = true;
       return "replaced";
     }
     if (exchanged < 0) {
       this.#drop();
       if (exchanged === -errno.ENOENT) throw changed();
-      onTarget(exchanged, "renameat2");
+      onName(exchanged, "renameat2");
     }
     this.#judge(at, from);
+    this.#mayHaveFreed = true;
     return "replaced";
   }
 
-  /** Room that was freed may wait for the journal, or (btrfs) for the transaction. */
   #withRoom(call: () => number): number {
+    return this.#mayHaveFreed || !this.#isAlone ? this.#withAllRoom(call) : call();
+  }
+
+  /** Room that was freed may wait for the journal, or (btrfs) for the transaction. */
+  #withAllRoom(call: () => number): number {
     const result = call();
     if (result !== -errno.ENOSPC) return result;
-    onTarget(this.#kernel.sys.syncfs(this.#tmpFd), "syncfs");
+    this.#mayHaveFreed = false;
+    const synced = this.#kernel.sys.syncfs(this.#tmpFd);
+    if (isFull(synced)) return synced;
+    onTarget(synced, "syncfs");
     return call();
   }
 
@@ -107,7 +146,7 @@ export class Replacer {
     const { sys, scratch } = this.#kernel;
     const result = this.#linkFrom(from);
     if (result === -errno.EMLINK) throw new EntryFailure("EMLINK", "the filesystem's link limit is reached");
-    onTarget(result, "linkat");
+    onName(result, "linkat");
     const stat = this.#stat;
     onTarget(sys.statx(this.#tmpFd, scratch.at(this.#tmp), AT_SYMLINK_NOFOLLOW, stat.address), "statx");
     if (isState(stat, from.state)) return;
@@ -138,16 +177,16 @@ export class Replacer {
     let mayGo = false;
     try {
       // What is there already may be the last name of a file that a killed run left.
-      onTarget(sys.linkat(at.dirFd, scratch.at(name), this.#tmpFd, scratch.at(kept), 0), "linkat");
+      onName(sys.linkat(at.dirFd, scratch.at(name), this.#tmpFd, scratch.at(kept), 0), "linkat");
       mayGo = true;
       const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | sys.O_NOFOLLOW;
       fd = openQuietly(sys, this.#tmpFd, scratch.at(kept), flags);
       const refusal = fd < 0 ? changed() : (this.#refusal(fd, at) ?? this.#absence(at));
       if (refusal !== undefined) throw refusal;
-      onTarget(sys.renameat2(this.#tmpFd, scratch.at(tmp), at.dirFd, scratch.at(name), 0), "renameat2");
+      onName(sys.renameat2(this.#tmpFd, scratch.at(tmp), at.dirFd, scratch.at(name), 0), "renameat2");
       if (!isState(statDescriptor(this.#kernel, fd, this.#stat), at.victim)) {
         mayGo = false;
-        onTarget(sys.renameat2(this.#tmpFd, scratch.at(kept), at.dirFd, scratch.at(name), 0), "renameat2");
+        onPutBack(sys.renameat2(this.#tmpFd, scratch.at(kept), at.dirFd, scratch.at(name), 0), kept);
         mayGo = true;
         throw changed();
       }
@@ -212,15 +251,15 @@ export class Replacer {
     let expected: Uint32Array = placed;
     for (;;) {
       const held = this.#inodeHeld();
-      const result = this.#withRoom(() => this.#exchange(at));
+      const result = this.#withAllRoom(() => this.#exchange(at));
       if (result === -errno.ENOENT) {
         const name = scratch.at(at.name);
         const renamed = sys.renameat2(this.#tmpFd, scratch.at(this.#tmp), at.dirFd, name, RENAME_NOREPLACE);
         if (renamed === -errno.EEXIST) continue;
-        onTarget(renamed, "renameat2");
+        onPutBack(renamed, this.#tmp);
         return;
       }
-      onTarget(result, "renameat2");
+      onPutBack(result, this.#tmp);
       this.#inodeHeld();
       if (isInode(this.#stat, expected)) break;
       expected = held;
@@ -239,4 +278,16 @@ export class Replacer {
     const { sys, scratch } = this.#kernel;
     onTarget(sys.unlinkat(this.#tmpFd, scratch.at(this.#tmp), 0), "unlinkat");
   }
+}
+
+const isFull = (result: number): boolean => result === -errno.ENOSPC || result === -errno.EDQUOT;
+
+function onName(result: number, call: string): void {
+  if (isFull(result)) throw new NoRoom(call, result);
+  onTarget(result, call);
+}
+
+function onPutBack(result: number, kept: Buffer): void {
+  if (isFull(result)) throw new NotPutBack(result, kept);
+  onTarget(result, "renameat2");
 }

@@ -65,6 +65,11 @@ export function busy(): EntryFailure {
   return new EntryFailure("BUSY", "it is open for writing; it was left alone");
 }
 
+/** Of what names were to lead to: nothing else takes its place in this run. */
+export function busyWithEquals(): EntryFailure {
+  return new EntryFailure("BUSY", "it is open for writing; it and its equals were left alone");
+}
+
 /** The time of a directory can be put back by its owner and by root alone. @throws EntryFailure */
 export function refuseOthers(euid: number, owner: number): void {
   if (euid === 0 || euid === owner) return;

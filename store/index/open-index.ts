@@ -32,12 +32,30 @@ export function openIndex(kernel: Kernel, path: string): { index: Index; isDisca
 function openSoundIndex(kernel: Kernel, path: string): Index {
   if (!looksSoundAt(kernel, path)) throw new Error("the index is damaged");
   const index = openToWrite(kernel, path);
-  // Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run.
+  lookInto(index);
+  return index;
+}
+
+/** Lookups go through the upper pages of the trees; what is damaged there throws here and not in the middle of a run. */
+function lookInto(index: Index): void {
   index.source(Buffer.alloc(IDENTITY_BYTES), 0n);
   index.object(Buffer.alloc(REF_BYTES));
   index.hasSize(0);
   index.refresh();
-  return index;
+}
+
+/** Of an index that others are going to read. */
+export async function isReadable(path: string): Promise<boolean> {
+  let index: Index | undefined;
+  try {
+    index = Index.open(path, "read");
+    lookInto(index);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await index?.close();
+  }
 }
 
 function openToWrite(kernel: Kernel, path: string): Index {

@@ -6,6 +6,7 @@ import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
 import { repositoryRoot } from "../support/repository-root.ts";
 import { relink, relinkWell } from "../support/relink.ts";
 import { requireTool } from "../support/skip.ts";
+import { objectOf } from "../support/store-objects.ts";
 import { file, linkTo, makeTree, sparse } from "../support/tree.ts";
 
 const MIB = 2 ** 20;
@@ -75,6 +76,32 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
       });
     },
   );
+
+  it.skipIf(!requireTool("chattr"))("says what to do about an object that is immutable", async () => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {
+      const root = join(mount, "root");
+      const same = file("the same", { mtimeNs: 10n ** 18n });
+      makeTree(root, { "daily.0/a": same });
+      relinkWell("--full", root);
+      makeTree(root, { "daily.1/a": same, "daily.2/a": same });
+      const messages = (flagged: string): string[] => {
+        execFileSync("chattr", ["+i", join(root, flagged)]);
+        try {
+          const failures = relink(root).events.filter(({ type }) => type === "failure");
+          return failures.map(({ path, message }) => `${String(path)}: ${String(message)}`).sort();
+        } finally {
+          execFileSync("chattr", ["-i", join(root, flagged)]);
+        }
+      };
+      const object = objectOf(root, "daily.0/a");
+      const text = `the inode that it is to share is immutable or append-only: chattr -ia ${object}, and run again`;
+      expect(messages("daily.0/a")).toEqual([`daily.1/a: ${text}`, `daily.2/a: ${text}`]);
+      expect(messages("daily.1/a")).toEqual([
+        expect.stringMatching(/^daily.1.a: it is immutable .*chattr -ia/),
+      ]);
+      expect(relinkWell(root).summary).toMatchObject({ linkedNames: 1 });
+    });
+  });
 
   it("heals a wide tree with many threads and few descriptors", async () => {
     await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, (mount) => {

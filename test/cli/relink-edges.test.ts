@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, linkSync, lstatSync, mkdirSync, readdirSync } from "node:fs";
+import { chmodSync, linkSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { dedupe, startDedupe } from "../support/dedupe.ts";
@@ -37,6 +37,21 @@ describe.skipIf(!requireFilesystem("ext4"))("relink", () => {
       expect(summary.freedBytes).toBeLessThan(2 * blocks * 512);
       expect(lstatSync(join(mount, "outside")).nlink).toBe(1);
       expect(healedDifferences(original, root)).toEqual([]);
+    });
+  });
+
+  it("believes in a dry run what the index knows, and writes nothing on the target for it", async () => {
+    await withInflated(({ root, mount }) => {
+      const indexDir = join(mount, "../index");
+      mkdirSync(indexDir);
+      for (const options of [[], ["--index", indexDir]]) {
+        expect(relinkWell("-n", ...options, root).summary.readInodes).toBeGreaterThan(0);
+        relinkWell(...options, root);
+        execFileSync("mount", ["-o", "remount,ro", mount]);
+        expect(relinkWell("-n", ...options, root).summary).toMatchObject({ readInodes: 0, linkedNames: 0 });
+        execFileSync("mount", ["-o", "remount,rw", mount]);
+        rmSync(join(root, ".dedupe"), { recursive: true });
+      }
     });
   });
 

@@ -55,6 +55,8 @@ it.skipIf(!requireFilesystem("ext4"))(
       const { readInodes, gains } = relinkWell("--dry-run", unread).summary;
       expect(readInodes).toBe(0);
       expect(gains.time).toEqual({ inodes: 0, bytes: 0, unreadInodes: 1, unreadBytes: 4096 });
+      relinkWell("--full", unread);
+      expect(relinkWell("--dry-run", unread).summary.gains).toEqual(gains);
     });
   },
 );

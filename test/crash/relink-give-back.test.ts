@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { lstatSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { leftovers, relink } from "../support/faulty-run.ts";
+import { compact, leftovers, relink } from "../support/faulty-run.ts";
 import type { FaultRule } from "../support/faults/plan.ts";
 import { fill } from "../support/fill.ts";
 import { requireFilesystem, withFilesystem } from "../support/filesystem.ts";
@@ -103,3 +103,22 @@ describe.skipIf(!requireFilesystem("ext4"))(
     });
   },
 );
+
+describe.skipIf(!requireFilesystem("ext4"))("a relink that is killed in the root's own names", () => {
+  it.each([
+    ["relink", relink],
+    ["compact", compact],
+  ])("leaves a time to the root that the next %s puts right", async (_, next) => {
+    await withFilesystem({ type: "ext4", sizeBytes: 64 * MIB }, async (mount) => {
+      const root = join(mount, "root");
+      mkdirSync(root);
+      shell(root, "printf same > loose-a; cp loose-a loose-b; touch -d @1600000000 loose-a loose-b .");
+      const kill = { type: "kill", when: "after" } as const;
+      const rules = [{ calls: ["renameat2"], path: "loose-", action: kill }];
+      expect((await relink(root, { args: ["-j", "1"], plan: { rules } })).code).toBeNull();
+      expect(lstatSync(root).mtimeMs).not.toBe(1.6e12);
+      expect((await next(root)).code).toBe(0);
+      expect(lstatSync(root).mtimeMs).toBe(1.6e12);
+    });
+  });
+});

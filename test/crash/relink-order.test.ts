@@ -156,6 +156,26 @@ describe.skipIf(!requireFilesystem("ext4"))("who changes a name while relink is 
     );
   });
 
+  it("by opening what its equals are to share for writing keeps them from it, which is said", async () => {
+    const survivor = "daily.2/docs/deep/same";
+    // It was read by then, for which a lease was taken and given back.
+    const command = (root: string): string => `exec 3>> ${root}/${survivor}; sleep 1.5 &`;
+    await traced(
+      (root) => [
+        {
+          ...{ calls: ["setLease"], path: survivor, at: 3 },
+          action: { type: "run", when: "before", command: command(root) },
+        },
+      ],
+      ({ result, root, original }) => {
+        const message = "it is open for writing; it and its equals were left alone";
+        expect(result.failures).toMatchObject([{ path: survivor, code: "BUSY", message }]);
+        expect(lstatSync(join(root, name)).nlink).toBe(1);
+        expect(brokenNames(original, root)).toEqual([]);
+      },
+    );
+  });
+
   it("by holding it open for writing is noticed, and nothing that it writes is lost", async () => {
     let held = -1;
     await traced(

@@ -8,7 +8,12 @@ import { compareTrees, manifest, type CompareOptions, type Difference } from "./
 export interface RelinkRun {
   readonly code: number | null;
   readonly summary: RelinkSummary;
-  readonly events: readonly { readonly type: string; readonly code?: string; readonly path?: string }[];
+  readonly events: readonly {
+    readonly type: string;
+    readonly code?: string;
+    readonly path?: string;
+    readonly message?: string;
+  }[];
   readonly err: string;
 }
 
