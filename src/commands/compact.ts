@@ -41,12 +41,16 @@ async function care(run: CompactRun, { stop, reporter }: CommandContext): Promis
   const limit = run.startTimeLimit();
   try {
     let isWhole = await run.compaction.plan();
-    if (isWhole && run.options.dryRun) isWhole = await run.compaction.foresee();
+    const indexes = run.options.steps.includes("index");
+    if (isWhole && run.options.dryRun) {
+      isWhole = await run.compaction.foresee();
+      if (isWhole && indexes) await run.compactIndex();
+    }
     if (isWhole) reporter.emit({ type: "compact-plan", detached: false, ...run.figures("planned") });
     if (run.options.dryRun) return endingOf(isWhole, stop);
     if (isWhole) isWhole = await run.compaction.carryOut(run.sweep());
     await run.seal();
-    if (isWhole && run.options.steps.includes("index")) await run.compactIndex();
+    if (isWhole && indexes) await run.compactIndex();
     return endingOf(isWhole, stop);
   } catch (error) {
     return { type: "failed", error: error as Error };

@@ -120,6 +120,7 @@ export class Examiner {
     else {
       this.#teller.counts.indexed++;
       if (recordsRows) rememberObject(this.#thread, this.#session, ref);
+      else this.#teller.learned(stat.inoLow, stat.inoHigh);
     }
   }
 
