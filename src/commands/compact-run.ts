@@ -6,7 +6,7 @@ import { rssAnonBytes } from "../tree/memory.ts";
 import { Compaction } from "../compact/compaction.ts";
 import type { CompactFinding, CompactTold, OwnTask } from "../compact/messages.ts";
 import { CompactState } from "../compact/state.ts";
-import { executeSweep, planSweep } from "../compact/sweep.ts";
+import { executeSweep, planSweep, sweptPath } from "../compact/sweep.ts";
 import { sweptInodes } from "../compact/swept-inodes.ts";
 import type { RelinkRules, StockFiles } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
@@ -227,10 +227,8 @@ function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch)
     forgetsUnfinished: options.forgetUnfinished,
   };
   const items = options.steps.includes("sweep") ? planSweep(parts) : [];
-  for (const { name } of items.filter(({ verdict }) => verdict === "unknown")) {
-    const path = Buffer.concat([Buffer.from(".dedupe/tmp/"), name]);
-    tellFinding(context, watch, { path, class: "leftover" });
-  }
+  for (const item of items.filter(({ verdict }) => verdict === "unknown"))
+    tellFinding(context, watch, { path: sweptPath(item), class: "leftover" });
   return {
     items,
     inodes: () => sweptInodes(parts, { items, stockFd: opened.stockFd }),
