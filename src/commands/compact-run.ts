@@ -196,8 +196,10 @@ function listenerOf(
   return {
     failures: (failures) => {
       for (const failure of failures)
-        if (!isLeftAlone(failure)) reporter.emit({ type: "failure", ...failure });
-        else {
+        if (!isLeftAlone(failure)) {
+          watch.failures++;
+          reporter.emit({ type: "failure", ...failure });
+        } else {
           watch.leftAlone++;
           const message = `${failure.path.toString()}: ${failure.message}`;
           if (verbose) reporter.emit({ type: "notice", level: "info", code: "LEFT_ALONE", message });

@@ -68,12 +68,12 @@ function endingOf(isWhole: boolean, { reason }: AbortSignal): CompactEnding {
 function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): CompactSummary {
   const { pool, options, watch, compaction } = run;
   const { names, directories } = compaction.walked;
-  const { readBytes, failures } = pool.tally.sum();
-  const { findings, affectedNames, leftAlone, peakRssAnonBytes } = watch;
+  const { readBytes } = pool.tally.sum();
+  const { findings, affectedNames, leftAlone, failures, peakRssAnonBytes } = watch;
   const { objects, holders } = compaction.inStore;
   return summariseCompact(options, ending, {
     ...run.figures(options.dryRun ? "planned" : "done"),
-    ...{ names, directories, objects, holders, readBytes, findings, affectedNames, leftAlone },
-    ...{ failures: failures - leftAlone + watch.failures, elapsedMs, peakRssAnonBytes },
+    ...{ names, directories, objects, holders, readBytes, findings, affectedNames },
+    ...{ leftAlone, failures, elapsedMs, peakRssAnonBytes },
   });
 }

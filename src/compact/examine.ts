@@ -69,7 +69,6 @@ export class Examiner {
         },
       );
     }
-    this.#teller.flush();
   }
 
   #examine(record: Uint32Array, recordsRows: boolean): void {

@@ -56,7 +56,6 @@ export class Folder {
       );
       index = after;
     }
-    this.#teller.flush();
   }
 
   #object(

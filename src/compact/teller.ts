@@ -58,7 +58,6 @@ export class Teller {
     this.#inodes = noInodes();
     this.tell({ type: "counts", counts: this.counts });
     this.counts = zeroWorkCounts();
-    this.#thread.flush();
   }
 }
 
