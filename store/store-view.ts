@@ -6,6 +6,7 @@ import { ContentMover } from "./content.ts";
 import { StoreError } from "./errors.ts";
 import { checkExistingFormat, indexFolder, type MergePolicy } from "./format.ts";
 import { weighIndex, type IndexFigures } from "./index/compact-index.ts";
+import type { IndexRow } from "./index/index.ts";
 import { linkIndex } from "./index/link.ts";
 import { isReadable, openIndex } from "./index/open-index.ts";
 import { STORE_NAME, journalNames, names } from "./layout.ts";
@@ -95,11 +96,15 @@ export class StoreView {
     return shareForReading({ objectsFd, groupsFd, stagingFd, indexPath: temporary.path });
   }
 
-  /** Of the index that was copied there. */
-  async weighIndex(writer: Kernel, directory: string): Promise<IndexFigures> {
+  /** Of the index that was copied there; `keeps`: of rows that are to stay or go, whatever is there now. */
+  async weighIndex(
+    writer: Kernel,
+    directory: string,
+    keeps: (row: IndexRow) => boolean | undefined,
+  ): Promise<IndexFigures> {
     const { index } = openIndex(writer, directory);
     const keeper = new RowKeeper(this.#kernel, this);
-    const isKept = keeper.isKept.bind(keeper);
+    const isKept = (row: IndexRow): boolean => keeps(row) ?? keeper.isKept(row);
     const figures = weighIndex(this.#kernel, directory, { index, isKept, weighedRows: undefined });
     await index.close();
     return figures;

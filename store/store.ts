@@ -27,6 +27,7 @@ import { BEGAN_EMPTY, HAD_ROWS, HAS_ROWS, sharedMemory, type StoreShared } from 
 export { StoreError } from "./errors.ts";
 export { existingPolicy, type MergePolicy } from "./format.ts";
 export type { IndexFigures } from "./index/compact-index.ts";
+export type { IndexRow } from "./index/index.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";

@@ -8,7 +8,7 @@ import { Stat } from "../sys/stat.ts";
 import { Listing } from "../tree/listing.ts";
 import { rssAnonBytes } from "../tree/memory.ts";
 import { removeTree } from "../tree/remove.ts";
-import { planSweep } from "../compact/sweep.ts";
+import { planSweep, sweptPath } from "../compact/sweep.ts";
 import { undoFiles } from "../relink/undo-log.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { openForCare, openToLook, type CompactTarget } from "./compact-target.ts";
@@ -88,19 +88,21 @@ async function open(options: WithTarget<CompactOptions>, context: CommandContext
   return { kernel, options, context, target, opened, counts: { objects: 0, holders: 0, freedBytes: 0 } };
 }
 
-/** The last name of a file, or what a migration has copied so far, is not taken away in passing. @throws DedupeError */
+/** The last name of a file, what is somebody else's, or what a migration has copied so far, is not taken away in passing. @throws DedupeError */
 function refuseLoss({ kernel, options, target, opened }: Detaching): void {
   const { directories, policy } = opened;
   const forgetsUnfinished = options.forgetUnfinished;
   const items = planSweep({ kernel, directories, compared: policy.compared, forgetsUnfinished });
   const unknown = items.find(({ verdict }) => verdict === "unknown");
   if (unknown !== undefined) {
-    const name = unknown.name.toString("latin1");
-    throw new DedupeError(
-      "LEFTOVER",
-      `${target.path}/${STORE_NAME}/tmp/${name} was left by a killed run and has no other name`,
-      { hint: "Look at it, move it out or delete it, then run the same command again." },
-    );
+    const path = `${target.path}/${sweptPath(unknown).toString("latin1")}`;
+    const what =
+      unknown.folder === "staging"
+        ? "was somebody else's: it came under a name that a killed run was about to remove or replace"
+        : "was left by a killed run and has no other name";
+    throw new DedupeError("LEFTOVER", `${path} ${what}`, {
+      hint: "Look at it, move it out or delete it, then run the same command again.",
+    });
   }
   refuseForgetting(kernel, { target, logFd: directories.logFd });
   if (!items.some(({ verdict }) => verdict === "keep")) return;

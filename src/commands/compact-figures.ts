@@ -31,7 +31,7 @@ export function figuresOf(
   return {
     sweep: { leftovers: count("drop"), unfinished: count("keep") },
     adopt,
-    refile: { objects: what === "planned" ? counts.toRefile : counts.refiled },
+    refile: { objects: what === "planned" ? compaction.toRefile : counts.refiled },
     prune: what === "planned" ? pick(unpruned) : pruned,
     fold: { siblings: what === "planned" ? counts.toFold : counts.foldedSiblings },
     index: {

@@ -6,7 +6,8 @@ import { rssAnonBytes } from "../tree/memory.ts";
 import { Compaction } from "../compact/compaction.ts";
 import type { CompactFinding, CompactTold, OwnTask } from "../compact/messages.ts";
 import { CompactState } from "../compact/state.ts";
-import { executeSweep, planSweep } from "../compact/sweep.ts";
+import { executeSweep, planSweep, sweptPath } from "../compact/sweep.ts";
+import { sweptInodes } from "../compact/swept-inodes.ts";
 import type { RelinkRules, StockFiles } from "../relink/messages.ts";
 import { RelinkPool } from "../relink/relink-pool.ts";
 import { closeStockFiles, openStockFiles } from "../relink/stock-files.ts";
@@ -50,7 +51,7 @@ export type CompactRun = {
   sweep(): boolean;
   /** Everything durable, and rows of it in the index. */
   seal(): Promise<void>;
-  /** Ends the threads: nobody else may have the index open. */
+  /** Ends the threads: nobody else may have the index open. A dry run says what would be left of it. */
   compactIndex(): Promise<void>;
   reportProgress(): () => void;
   startTimeLimit(): NodeJS.Timeout | undefined;
@@ -100,7 +101,7 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
   const { kernel, sysModule, options, context, root, opened } = parts;
   const watch: Watch = {
     ...{ step: "look", findings: {}, affectedNames: 0, leftAlone: 0, failures: 0 },
-    ...{ peakRssAnonBytes: rssAnonBytes(kernel), index: opened.index },
+    ...{ peakRssAnonBytes: rssAnonBytes(kernel), index: undefined },
   };
   const state = new CompactState((finding) => {
     tellFinding(context, watch, finding);
@@ -111,8 +112,8 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
   const listener = { ...listenerOf(parts, { watch, state }), workers: parts.workers };
   const pool = await RelinkPool.start<OwnTask, CompactTold>(options.jobs, setup, listener);
   await pool.tellAll({ type: "store", store: opened.shared });
-  const compaction = openCompaction(parts, { watch, state, files, pool, rules });
   const sweeping = planSweeping(parts, watch);
+  const compaction = openCompaction(parts, { watch, state, files, pool, rules, sweeping });
   return {
     ...{ options, pool, compaction, watch },
     figures: (what) => figuresOf({ compaction, state, index: watch.index, sweeping: sweeping.items }, what),
@@ -124,7 +125,7 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
     compactIndex: async () => {
       watch.step = "index";
       await pool.close();
-      watch.index = await opened.store?.compactIndex(state.hasTakenNames ? "names went" : "none");
+      watch.index = await compactIndex(opened, state, compaction);
     },
     reportProgress: () => reportProgress(parts, { pool, state, compaction, watch }),
     startTimeLimit: () => startTimeLimit(options, pool.control),
@@ -135,6 +136,15 @@ async function startCompact(parts: Parts): Promise<CompactRun> {
       await opened.close();
     },
   };
+}
+
+function compactIndex(
+  { store, weighIndex }: CompactTarget,
+  { hasTakenNames }: CompactState,
+  compaction: Compaction,
+): Promise<IndexFigures> | undefined {
+  if (store !== undefined) return store.compactIndex(hasTakenNames ? "names went" : "none");
+  return weighIndex?.((row) => compaction.keepsRow(row));
 }
 
 /** What may be merged, by the rules that the store was made by. */
@@ -149,9 +159,10 @@ type Started = {
   files: StockFiles;
   pool: RelinkPool<OwnTask, CompactTold>;
   rules: RelinkRules;
+  sweeping: ReturnType<typeof planSweeping>;
 };
 
-function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Started): Compaction {
+function openCompaction(parts: Parts, { watch, state, files, pool, rules, sweeping }: Started): Compaction {
   const { kernel, options, context, root, opened } = parts;
   const memory = kernel.sys.allocate(512);
   const chosen = chosenFor(parts);
@@ -169,6 +180,7 @@ function openCompaction(parts: Parts, { watch, state, files, pool, rules }: Star
       context.reporter.emit({ type: "failure", ...failure });
     },
     begun: (step) => (watch.step = step),
+    swept: sweeping.inodes,
     batchDone: (batch, pathOf) => {
       if (options.verbose) tellNames(context, batch, pathOf);
     },
@@ -184,8 +196,10 @@ function listenerOf(
   return {
     failures: (failures) => {
       for (const failure of failures)
-        if (!isLeftAlone(failure)) reporter.emit({ type: "failure", ...failure });
-        else {
+        if (!isLeftAlone(failure)) {
+          watch.failures++;
+          reporter.emit({ type: "failure", ...failure });
+        } else {
           watch.leftAlone++;
           const message = `${failure.path.toString()}: ${failure.message}`;
           if (verbose) reporter.emit({ type: "notice", level: "info", code: "LEFT_ALONE", message });
@@ -215,12 +229,11 @@ function planSweeping({ kernel, options, opened, context }: Parts, watch: Watch)
     forgetsUnfinished: options.forgetUnfinished,
   };
   const items = options.steps.includes("sweep") ? planSweep(parts) : [];
-  for (const { name } of items.filter(({ verdict }) => verdict === "unknown")) {
-    const path = Buffer.concat([Buffer.from(".dedupe/tmp/"), name]);
-    tellFinding(context, watch, { path, class: "leftover" });
-  }
+  for (const item of items.filter(({ verdict }) => verdict === "unknown"))
+    tellFinding(context, watch, { path: sweptPath(item), class: "leftover" });
   return {
     items,
+    inodes: () => sweptInodes(parts, { items, stockFd: opened.stockFd }),
     execute: (): boolean => {
       watch.step = "sweep";
       opened.store?.expectChanges();

@@ -12,6 +12,7 @@ import {
   shareForReading,
   storedPolicy,
   type IndexFigures,
+  type IndexRow,
   type MergePolicy,
   type Store,
   type StoreShared,
@@ -42,8 +43,8 @@ export type CompactTarget = {
   directories: Directories;
   stockFd: number;
   linkLimit: number;
-  /** In a dry run: of the index as it is. */
-  index: IndexFigures | undefined;
+  /** As StoreView.weighIndex; undefined but in a dry run. */
+  weighIndex: ((keeps: (row: IndexRow) => boolean | undefined) => Promise<IndexFigures>) | undefined;
   notices: Notice[];
   close(): Promise<void>;
 };
@@ -78,7 +79,8 @@ export async function openForCare(
     const exchange = aboutExchange(kernel, directories.tmpFd, target);
     const kept = settleBeside(kernel, target);
     return {
-      ...{ policy, selection, store, shared, directories, index: undefined, linkLimit: traits.linkLimit },
+      ...{ policy, selection, store, shared, directories, linkLimit: traits.linkLimit },
+      weighIndex: undefined,
       stockFd: stockFolder(kernel, target, { tmpFd: directories.tmpFd, indexDir }),
       // A finding says it better.
       notices: notices
@@ -135,7 +137,7 @@ export async function openToLook(
       notices: aboutSelection(selection, target),
       shared: shareForReading({ ...fdsOf(view), indexPath }),
       linkLimit: linkLimits.get(magic) ?? 0,
-      index: await view.weighIndex(kernel, indexPath),
+      weighIndex: (keeps) => view.weighIndex(kernel, indexPath, keeps),
       close: () => {
         temporary.remove();
         view.close();

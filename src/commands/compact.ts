@@ -41,12 +41,16 @@ async function care(run: CompactRun, { stop, reporter }: CommandContext): Promis
   const limit = run.startTimeLimit();
   try {
     let isWhole = await run.compaction.plan();
-    if (isWhole && run.options.dryRun) isWhole = await run.compaction.foresee();
+    const indexes = run.options.steps.includes("index");
+    if (isWhole && run.options.dryRun) {
+      isWhole = await run.compaction.foresee();
+      if (isWhole && indexes) await run.compactIndex();
+    }
     if (isWhole) reporter.emit({ type: "compact-plan", detached: false, ...run.figures("planned") });
     if (run.options.dryRun) return endingOf(isWhole, stop);
     if (isWhole) isWhole = await run.compaction.carryOut(run.sweep());
     await run.seal();
-    if (isWhole && run.options.steps.includes("index")) await run.compactIndex();
+    if (isWhole && indexes) await run.compactIndex();
     return endingOf(isWhole, stop);
   } catch (error) {
     return { type: "failed", error: error as Error };
@@ -64,12 +68,12 @@ function endingOf(isWhole: boolean, { reason }: AbortSignal): CompactEnding {
 function summarise(run: CompactRun, ending: CompactEnding, elapsedMs: number): CompactSummary {
   const { pool, options, watch, compaction } = run;
   const { names, directories } = compaction.walked;
-  const { readBytes, failures } = pool.tally.sum();
-  const { findings, affectedNames, leftAlone, peakRssAnonBytes } = watch;
+  const { readBytes } = pool.tally.sum();
+  const { findings, affectedNames, leftAlone, failures, peakRssAnonBytes } = watch;
   const { objects, holders } = compaction.inStore;
   return summariseCompact(options, ending, {
     ...run.figures(options.dryRun ? "planned" : "done"),
-    ...{ names, directories, objects, holders, readBytes, findings, affectedNames, leftAlone },
-    ...{ failures: failures - leftAlone + watch.failures, elapsedMs, peakRssAnonBytes },
+    ...{ names, directories, objects, holders, readBytes, findings, affectedNames },
+    ...{ leftAlone, failures, elapsedMs, peakRssAnonBytes },
   });
 }

@@ -1,16 +1,12 @@
 import { join } from "node:path";
 import { DedupeError } from "../errors.ts";
-import type { CommandOptions } from "../options.ts";
+import type { CommandOptions, RsnapshotOptions } from "../options.ts";
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
+import type { Kernel } from "../sys/files.ts";
 import { leadsInto } from "../tree/reach.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import { openKernel } from "./migrate-run.ts";
-
-/** What a command writes where the user says, and the roots that it must not write to. */
-type Places = {
-  written: Record<string, string | undefined>;
-  roots: readonly Forbidden[];
-};
+import { readRsnapshotConf } from "./rsnapshot-conf.ts";
 
 /** Nothing is written to `root`, but to the folder `but` in it. */
 type Forbidden = { root: string; but?: string; what: string };
@@ -21,10 +17,11 @@ type Forbidden = { root: string; but?: string; what: string };
  * log is opened. @throws DedupeError
  */
 export async function refuseInside(options: CommandOptions, sysModule: URL | undefined): Promise<void> {
-  const { written, roots } = placesOf(options);
-  const places = Object.entries(written).filter((each): each is [string, string] => each[1] !== undefined);
+  const isNamed = (each: [string, string | undefined]): each is [string, string] => each[1] !== undefined;
+  const places = Object.entries(writtenBy(options)).filter(isNamed);
   if (places.length === 0) return;
   const { kernel } = await openKernel(sysModule);
+  const roots = forbiddenBy(options, (file) => rsnapshotRoot(kernel, file));
   const { sys, scratch } = kernel;
   const isInside = (root: string, path: string): boolean => {
     const rootFd = sys.openat(AT_FDCWD, scratch.text(root), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
@@ -46,32 +43,56 @@ export async function refuseInside(options: CommandOptions, sysModule: URL | und
   }
 }
 
-function placesOf(options: CommandOptions): Places {
+function writtenBy(options: CommandOptions): Record<string, string | undefined> {
   switch (options.command) {
-    case "migrate": {
-      const { source, target } = options;
-      const what = "the source, which is never written";
-      return { written: logAndIndex(options), roots: [{ root: source, what }, allButTheStore(target)] };
-    }
+    case "migrate":
     case "relink":
-      return { written: logAndIndex(options), roots: [allButTheStore(options.root)] };
-    case "compact": {
-      const { target } = options;
-      return { written: logAndIndex(options), roots: target === undefined ? [] : [allButTheStore(target)] };
-    }
-    case "verify": {
-      const { logFile, certificate, against, target } = options;
-      const compared = against === undefined ? [] : [against, target].filter((root) => root !== undefined);
-      const roots = compared.map((root) => ({ root, what: `${root}, which is to be read as it is` }));
-      return { written: { "--log-file": logFile, "--certificate": certificate }, roots };
-    }
+    case "compact":
+      return { "--log-file": options.logFile, "--index": options.indexDir };
+    case "verify":
+      return { "--log-file": options.logFile, "--certificate": options.certificate };
     case "stats":
-      return { written: {}, roots: [] };
+      return {};
   }
 }
 
-function logAndIndex({ logFile, indexDir }: { logFile: string | undefined; indexDir: string | undefined }) {
-  return { "--log-file": logFile, "--index": indexDir };
+/** `rootOf`: the root that rsnapshot's configuration names, which is the target where none is typed. */
+function forbiddenBy(options: CommandOptions, rootOf: (file: string) => string | undefined): Forbidden[] {
+  switch (options.command) {
+    case "migrate": {
+      const what = "the source, which is never written";
+      return [{ root: options.source, what }, allButTheStore(options.target)];
+    }
+    case "relink":
+      return [allButTheStore(options.root)];
+    case "compact":
+      return targetOf(options, rootOf).map(allButTheStore);
+    case "verify": {
+      const { against } = options;
+      const compared = against === undefined ? [] : [against, ...targetOf(options, rootOf)];
+      return compared.map((root) => ({ root, what: `${root}, which is to be read as it is` }));
+    }
+    case "stats":
+      return [];
+  }
+}
+
+function targetOf(
+  { target, rsnapshotConf }: RsnapshotOptions,
+  rootOf: (file: string) => string | undefined,
+): string[] {
+  const named = target ?? (rsnapshotConf === undefined ? undefined : rootOf(rsnapshotConf));
+  return named === undefined ? [] : [named];
+}
+
+/** What is wrong with the file is said when it is read for the lock, into the log as well. */
+function rsnapshotRoot(kernel: Kernel, file: string): string | undefined {
+  try {
+    return readRsnapshotConf(kernel, file).snapshotRoot?.toString();
+  } catch (error) {
+    if (error instanceof DedupeError) return undefined;
+    throw error;
+  }
 }
 
 /** Else it would be taken into the store while it is written, or --delete would remove it. */

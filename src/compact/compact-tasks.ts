@@ -30,7 +30,16 @@ export class CompactTasks implements TaskRunner<CompactTask> {
     };
   }
 
+  /** Also of a task that is cut short it is told what was done. */
   run(task: CompactTask): void {
+    try {
+      this.#run(task);
+    } finally {
+      this.#teller.flush();
+    }
+  }
+
+  #run(task: CompactTask): void {
     const thread = this.#thread;
     const { session } = thread;
     if (session === undefined) throw new Error("a store's task without a store");

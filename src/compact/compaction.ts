@@ -1,30 +1,21 @@
 import { DT_DIR, DT_UNKNOWN } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
-import type { Kernel } from "../sys/files.ts";
 import { zeroRelinkCounters, type CompactStep, type RelinkCounters } from "../report/events.ts";
 import { Listing } from "../tree/listing.ts";
 import { plannedDirectories } from "../tree/snapshots.ts";
+import type { IndexRow } from "../../store/store.ts";
 import { InodeSet } from "../verify/inode-set.ts";
 import type { StockChoice } from "../relink/messages.ts";
 import type { RelinkPool } from "../relink/relink-pool.ts";
-import { RecordReader } from "../relink/record-file.ts";
 import { Relinking } from "../relink/relinking.ts";
 import type { RelinkingParts } from "../relink/relinking-parts.ts";
 import { sealMeanwhile } from "../relink/seal-meanwhile.ts";
-import {
-  DECISION_WORDS,
-  INO_HIGH,
-  INO_LOW,
-  MOVED,
-  SIBLING,
-  UNINDEXED,
-  UNNAMED,
-  attentionLayout,
-  decisionLayout,
-} from "./attention.ts";
+import { MOVED, SIBLING, UNINDEXED, UNNAMED, attentionLayout, decisionLayout } from "./attention.ts";
+import { Foresight } from "./foresight.ts";
 import type { CompactTold, OwnTask } from "./messages.ts";
-import { RecordList, type Stretch } from "./record-lists.ts";
+import { RecordList, stretchOf, tasksOf, type Unnamed } from "./record-lists.ts";
 import type { CompactState } from "./state.ts";
+import type { SweptInode } from "./swept-inodes.ts";
 
 type Taken =
   | "kernel"
@@ -46,13 +37,14 @@ export type CompactionParts = Pick<RelinkingParts, Taken> & {
   groupsFd: number;
   trustsDirentIno: boolean;
   state: CompactState;
+  /** What the sweep is to take names from. */
+  swept: () => Iterable<SweptInode>;
   /** Without the filter: findings are told with all their names. */
   allUnits: RelinkingParts["units"];
   /** What is being done now. */
   begun: (step: CompactStep | "look") => void;
 };
 
-const RECORDS_A_TASK = 256;
 const DIRECTORIES_A_TASK = 4;
 /** With less room than this, what nobody names goes first. */
 const CRAMPED_BYTES = 32 << 20;
@@ -69,22 +61,30 @@ export class Compaction {
   /** Taken down anew once other names went. */
   #unnamed: RecordList | undefined;
   #decisions: RecordList | undefined;
-  /** In a dry run: inodes of objects whose name is not theirs any more. */
-  #leaving = new InodeSet();
+  /** In a dry run. */
+  readonly #ahead: Foresight | undefined;
+  #isForeseen = false;
   #adoption: Relinking | undefined;
   #inStore = { objects: 0, holders: 0 };
   #walked: { names: number; directories: number } | undefined;
 
   constructor(parts: CompactionParts) {
     this.#parts = parts;
+    if (parts.store === undefined) this.#ahead = new Foresight(parts);
   }
 
-  get unnamed() {
+  get unnamed(): Unnamed {
+    if (this.#isForeseen && this.#ahead !== undefined) return this.#ahead.pruned;
     return this.#attention?.unnamed ?? { objects: 0, holders: 0, bytes: 0 };
   }
   /** Objects that are to be read for the index. */
   get unindexed(): number {
+    if (this.#isForeseen) return this.#parts.state.counts.indexed;
     return this.#parts.steps.has("index") ? (this.#attention?.of(UNINDEXED).count ?? 0) : 0;
+  }
+
+  get toRefile(): number {
+    return this.#parts.state.counts.toRefile - (this.#ahead?.kept ?? 0);
   }
 
   /** As counted when everything was looked at. */
@@ -113,13 +113,31 @@ export class Compaction {
     return this.#walk();
   }
 
-  /** In a dry run: what would be read to know it is read. As `plan`. */
+  /** In a dry run: the steps of `carryOut`, with what would be read to know it. As `plan`. */
   async foresee(): Promise<boolean> {
-    this.#parts.begun("adopt");
-    if (this.#decisions !== undefined) this.#leaving = inodesOf(this.#parts.kernel, this.#decisions);
+    const { steps, freeBytes, begun, state, swept } = this.#parts;
+    const ahead = this.#ahead;
+    if (ahead === undefined) throw new Error("this is no dry run");
+    const unnamed = stretchOf(this.#attention, UNNAMED);
+    if (freeBytes() < CRAMPED_BYTES) ahead.prune(unnamed);
+    ahead.refile(stretchOf(this.#decisions));
+    begun("adopt");
     if (this.#adoption !== undefined && !(await this.#adoption.heal())) return false;
-    if (!this.#parts.steps.has("index")) return true;
-    return this.#examine(UNINDEXED);
+    ahead.adopted();
+    ahead.prune(unnamed);
+    ahead.pruneSwept(swept());
+    ahead.fold(state.folding);
+    if (steps.has("index")) {
+      if (!(await this.#examine(UNINDEXED)) || !(await this.#tell())) return false;
+      ahead.refile(stretchOf(this.#decisions));
+    }
+    this.#isForeseen = await this.#mergeAgain(ahead.takeAgain());
+    return this.#isForeseen;
+  }
+
+  /** Once all is foreseen, as `Foresight.keepsRow`. */
+  keepsRow(row: IndexRow): boolean | undefined {
+    return this.#ahead?.keepsRow(row);
   }
 
   /** `swept`: names have gone since the plan. As `plan`. */
@@ -141,7 +159,7 @@ export class Compaction {
     }
     if (steps.has("fold") && !(await this.#fold("act"))) return false;
     if (steps.has("index") && !(await this.#learn())) return false;
-    return this.#mergeAgain();
+    return this.#mergeAgain(this.#parts.state.takeAgain());
   }
 
   async #scan(looksAt: "everything" | "links"): Promise<{ list: RecordList; isWhole: boolean }> {
@@ -195,7 +213,8 @@ export class Compaction {
     const { pool, kernel, stockFd, store, begun } = this.#parts;
     begun(kind === MOVED ? "refile" : "index");
     const recordsRows = store !== undefined;
-    const tasks = tasksOf(stretchOf(this.#attention, kind), (range) => ({
+    const stretch = stretchOf(this.#attention, kind);
+    const tasks = tasksOf(this.#ahead?.remaining(stretch) ?? [stretch], (range) => ({
       type: "examine",
       recordsRows,
       ...range,
@@ -250,31 +269,36 @@ export class Compaction {
     await pool.tellAll({ type: "choice", choice: { ...choice, ...sets, trustsDirentIno } });
   }
 
-  #relinking(counters: RelinkCounters): Relinking {
+  #relinking(counters: RelinkCounters, lostNames = 0): Relinking {
     const { units } = this.#parts;
+    const ahead = this.#ahead;
     this.counters.push(counters);
     const perUnit = {
       names: new Float64Array(units.length),
       freedBytes: new Float64Array(units.length),
     };
-    const isLeaving = (inoLow: number, inoHigh: number): boolean => this.#leaving.has(inoLow, inoHigh);
     const more = { openStore: undefined, full: true, counters, perUnit, phase: () => undefined };
-    return new Relinking({ ...this.#parts, ...more, isLeaving });
+    const batchDone: RelinkingParts["batchDone"] = (batch, pathOf) => {
+      ahead?.took(batch);
+      this.#parts.batchDone(batch, pathOf);
+    };
+    return new Relinking({ ...this.#parts, ...more, ahead, lostNames, batchDone });
   }
 
   async #move(): Promise<boolean> {
     const { pool, begun, steps } = this.#parts;
-    if (this.#decisions === undefined || this.#decisions.count === 0) return true;
+    const decided = stretchOf(this.#decisions);
+    if (decided.count === 0) return true;
     begun("refile");
     const prunes = steps.has("prune");
-    return pool.run(tasksOf(this.#decisions.whole, (range) => ({ type: "move", prunes, ...range })));
+    return pool.run(tasksOf([decided], (range) => ({ type: "move", prunes, ...range })));
   }
 
   async #prune(): Promise<boolean> {
     const { pool, begun } = this.#parts;
     begun("prune");
     const stretch = stretchOf(this.#unnamed ?? this.#attention, UNNAMED);
-    return pool.run(tasksOf(stretch, (range) => ({ type: "prune", ...range })));
+    return pool.run(tasksOf([stretch], (range) => ({ type: "prune", ...range })));
   }
 
   /** One task: the inodes of an object are dealt with together, and few objects have several. */
@@ -292,14 +316,15 @@ export class Compaction {
   }
 
   /** What lost its name in the store, because another inode has it, is merged with that one. */
-  async #mergeAgain(): Promise<boolean> {
-    const again = this.#parts.state.takeAgain();
+  async #mergeAgain(again: InodeSet | undefined): Promise<boolean> {
     if (again === undefined) return true;
     this.#parts.begun("adopt");
     await this.#choose({ takes: "again", again, told: [], isFiltered: true });
-    const relinking = this.#relinking(zeroRelinkCounters());
+    const relinking = this.#relinking(zeroRelinkCounters(), this.#ahead?.lostNames);
     try {
-      return (await relinking.run()) && (await this.#tell());
+      const isWhole = (await relinking.run()) && (await this.#tell());
+      this.#ahead?.adopted();
+      return isWhole;
     } finally {
       relinking.close();
     }
@@ -308,30 +333,11 @@ export class Compaction {
   close(): void {
     for (const list of [this.#attention, this.#unnamed, this.#decisions]) list?.close();
     this.#adoption?.close();
+    this.#ahead?.close();
   }
-}
-
-function stretchOf(list: RecordList | undefined, kind: number): Stretch {
-  return list?.of(kind) ?? { recordsFd: -1, first: 0, count: 0 };
-}
-
-function inodesOf({ sys }: Kernel, { whole }: RecordList): InodeSet {
-  const records = new RecordReader(sys, whole.recordsFd, DECISION_WORDS);
-  const inodes = new InodeSet();
-  for (let index = 0; index < whole.count; index++) {
-    const decision = records.at(index);
-    inodes.add(decision[INO_LOW] as number, decision[INO_HIGH] as number);
-  }
-  return inodes;
 }
 
 function* inParts(names: readonly string[]): Generator<string[]> {
   for (let at = 0; at < names.length; at += DIRECTORIES_A_TASK)
     yield names.slice(at, at + DIRECTORIES_A_TASK);
-}
-
-function* tasksOf(stretch: Stretch, task: (range: Stretch) => OwnTask): Generator<OwnTask> {
-  const end = stretch.first + stretch.count;
-  for (let first = stretch.first; first < end; first += RECORDS_A_TASK)
-    yield task({ recordsFd: stretch.recordsFd, first, count: Math.min(RECORDS_A_TASK, end - first) });
 }

@@ -69,7 +69,6 @@ export class Examiner {
         },
       );
     }
-    this.#teller.flush();
   }
 
   #examine(record: Uint32Array, recordsRows: boolean): void {
@@ -120,6 +119,7 @@ export class Examiner {
     else {
       this.#teller.counts.indexed++;
       if (recordsRows) rememberObject(this.#thread, this.#session, ref);
+      else this.#teller.learned(stat.inoLow, stat.inoHigh);
     }
   }
 

@@ -56,7 +56,6 @@ export class Folder {
       );
       index = after;
     }
-    this.#teller.flush();
   }
 
   #object(
@@ -71,16 +70,18 @@ export class Folder {
     );
     if (dropped.length > 0 && !this.#areEqual(first, siblings)) return;
     const { counts } = this.#teller;
+    const isTwice = (sibling: Sibling): boolean => kept.some((each) => isSameInode(each, sibling));
     if (isDryRun) {
       counts.toFold += dropped.length;
+      for (const sibling of dropped)
+        if (!isTwice(sibling)) this.#teller.folding(sibling.inoLow, sibling.inoHigh);
       return;
     }
     for (const sibling of dropped) {
       this.#refOf(first, sibling.number);
       this.#session.discard(this.#thread.ref);
       counts.foldedSiblings++;
-      const isTwice = kept.some((each) => isSameInode(each, sibling));
-      if (!isTwice) this.#teller.again(sibling.inoLow, sibling.inoHigh);
+      if (!isTwice(sibling)) this.#teller.again(sibling.inoLow, sibling.inoHigh);
     }
     this.#renumber(first, kept);
   }

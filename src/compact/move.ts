@@ -56,7 +56,6 @@ export class Mover {
         },
       );
     }
-    this.#teller.flush();
   }
 
   #carryOut(decision: Uint32Array, prunes: boolean): void {

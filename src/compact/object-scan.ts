@@ -52,7 +52,6 @@ export class ObjectScanner {
   run(task: OwnTask & { type: "scan" }): void {
     for (const directory of task.objects) this.#directory("objects", directory, task);
     for (const directory of task.groups) this.#directory("groups", directory, task);
-    this.#teller.flush();
   }
 
   #directory(parent: "objects" | "groups", directory: string, task: OwnTask & { type: "scan" }): void {

@@ -37,7 +37,6 @@ export class Pruner {
         },
       );
     }
-    this.#teller.flush();
   }
 
   #prune(record: Uint32Array): void {

@@ -3,7 +3,10 @@ import { numberAt } from "../relink/layout.ts";
 import { RecordWriter, openScratch } from "../relink/record-file.ts";
 import { mergeRuns, type Run } from "../relink/sorter.ts";
 import { Ref } from "../../store/store.ts";
+import type { OwnTask } from "./messages.ts";
 import { BLOCKS_HIGH, BLOCK_BYTES, KIND, REF, UNNAMED } from "./attention.ts";
+
+const RECORDS_A_TASK = 256;
 
 /** A stretch of a list: records of one kind. */
 export type Stretch = { recordsFd: number; first: number; count: number };
@@ -62,4 +65,19 @@ export class RecordList {
   close(): void {
     this.#kernel.sys.close(this.#fd);
   }
+}
+
+/** Of all kinds where none is named. */
+export function stretchOf(list: RecordList | undefined, kind?: number): Stretch {
+  if (list === undefined) return { recordsFd: -1, first: 0, count: 0 };
+  return kind === undefined ? list.whole : list.of(kind);
+}
+
+export function* tasksOf(
+  stretches: Iterable<Stretch>,
+  task: (range: Stretch) => OwnTask,
+): Generator<OwnTask> {
+  for (const { recordsFd, first, count } of stretches)
+    for (let done = 0; done < count; done += RECORDS_A_TASK)
+      yield task({ recordsFd, first: first + done, count: Math.min(RECORDS_A_TASK, count - done) });
 }

@@ -1,11 +1,21 @@
 import { InodeSet } from "../verify/inode-set.ts";
-import { zeroWorkCounts, type CompactFinding, type CompactTold, type WorkCounts } from "./messages.ts";
+import {
+  zeroWorkCounts,
+  type CompactFinding,
+  type CompactTold,
+  type InodeList,
+  type WorkCounts,
+} from "./messages.ts";
 
 /** What threads have told so far. */
 export class CompactState {
   readonly counts: WorkCounts = zeroWorkCounts();
   /** Inodes with a name in the store. */
   readonly known = new InodeSet();
+  /** In a dry run: those that the index would get to know. */
+  readonly learned = new InodeSet();
+  /** Those that are to lose theirs to a sibling. */
+  readonly folding: { inoLow: number; inoHigh: number }[] = [];
   /** Inodes that lost theirs, and are to be merged with their equals. */
   #again = new InodeSet();
   #againCount = 0;
@@ -21,8 +31,7 @@ export class CompactState {
   take(told: CompactTold): void {
     switch (told.type) {
       case "inodes":
-        this.#addInodes(told.inodes, told.set === "known" ? this.known : this.#again);
-        if (told.set === "again") this.#againCount += told.inodes.length / 2;
+        this.#takeInodes(told.set, told.inodes);
         return;
       case "finding":
         this.#take({ ...told.finding, path: Buffer.from(told.finding.path) });
@@ -33,8 +42,14 @@ export class CompactState {
     }
   }
 
-  #addInodes(inodes: Uint32Array, set: InodeSet): void {
-    for (let at = 0; at < inodes.length; at += 2) set.add(inodes[at] as number, inodes[at + 1] as number);
+  #takeInodes(list: InodeList, inodes: Uint32Array): void {
+    if (list === "again") this.#againCount += inodes.length / 2;
+    const sets = { known: this.known, again: this.#again, learned: this.learned };
+    for (let at = 0; at < inodes.length; at += 2) {
+      const [inoLow, inoHigh] = [inodes[at] as number, inodes[at + 1] as number];
+      if (list === "folding") this.folding.push({ inoLow, inoHigh });
+      else sets[list].add(inoLow, inoHigh);
+    }
   }
 
   #take(finding: CompactFinding): void {

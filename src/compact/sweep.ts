@@ -29,7 +29,10 @@ export type SweepParts = {
   forgetsUnfinished: boolean;
 };
 
-/** "drop": it goes. "keep": a migration goes on with it. "unknown": the last name of a file that nothing explains. */
+/**
+ * "drop": it goes. "keep": a migration goes on with it. "unknown": in tmp/ the last name of a file that nothing explains,
+ * in staging/ what was somebody else's.
+ */
 type Verdict = "drop" | "keep" | "unknown";
 export type SweepItem = { folder: "tmp" | "staging" | "log"; name: Buffer; verdict: Verdict };
 
@@ -45,8 +48,8 @@ export function planSweep(parts: SweepParts): SweepItem[] {
   const staging = listDirectory(kernel, directories.stagingFd, ".dedupe/staging").map(
     ({ name }): SweepItem => {
       const isUnfinished = stagedSnapshot.test(name.toString("latin1")) && !forgetsUnfinished;
-      const isWanted = isUnfinished || isStranger(kernel, directories.stagingFd, name);
-      return { folder: "staging", name, verdict: isWanted ? "keep" : "drop" };
+      const isUnknown = isStranger(kernel, directories.stagingFd, name);
+      return { folder: "staging", name, verdict: isUnknown ? "unknown" : isUnfinished ? "keep" : "drop" };
     },
   );
   const log = listDirectory(kernel, directories.logFd, ".dedupe/log")
@@ -75,10 +78,15 @@ export function executeSweep(
       names += removeTree(kernel, fds[folder], name);
     } catch (error) {
       const { code, message } = entryFailure(error, "target");
-      failed({ path: joined(Buffer.from(`${STORE_NAME}/${folder}`), name), code, message });
+      failed({ path: sweptPath({ folder, name }), code, message });
     }
   }
   return names;
+}
+
+/** From the target's root. */
+export function sweptPath({ folder, name }: Pick<SweepItem, "folder" | "name">): Buffer {
+  return joined(Buffer.from(`${STORE_NAME}/${folder}`), name);
 }
 
 /** A name in tmp/ may be the last one of a file that was replaced: it goes where nothing is lost with it. */

@@ -6,7 +6,7 @@ import { zeroWorkCounts, type CompactFinding, type CompactTold } from "./message
 export class Teller {
   counts = zeroWorkCounts();
   readonly #thread: RelinkThread;
-  #again: number[] = [];
+  #inodes: { again: number[]; folding: number[]; learned: number[] } = noInodes();
 
   constructor(thread: RelinkThread) {
     this.#thread = thread;
@@ -37,15 +37,28 @@ export class Teller {
 
   /** The inode has lost its name in the store, and has others. */
   again(inoLow: number, inoHigh: number): void {
-    this.#again.push(inoLow, inoHigh);
+    this.#inodes.again.push(inoLow, inoHigh);
+  }
+
+  /** As planned the inode is to lose it. */
+  folding(inoLow: number, inoHigh: number): void {
+    this.#inodes.folding.push(inoLow, inoHigh);
+  }
+
+  /** In a dry run: the index would get to know the inode. */
+  learned(inoLow: number, inoHigh: number): void {
+    this.#inodes.learned.push(inoLow, inoHigh);
   }
 
   flush(): void {
-    if (this.#again.length > 0)
-      this.tell({ type: "inodes", set: "again", inodes: Uint32Array.from(this.#again) });
-    this.#again = [];
+    for (const set of ["again", "folding", "learned"] as const) {
+      const inodes = this.#inodes[set];
+      if (inodes.length > 0) this.tell({ type: "inodes", set, inodes: Uint32Array.from(inodes) });
+    }
+    this.#inodes = noInodes();
     this.tell({ type: "counts", counts: this.counts });
     this.counts = zeroWorkCounts();
-    this.#thread.flush();
   }
 }
+
+const noInodes = () => ({ again: [], folding: [], learned: [] });

@@ -26,6 +26,7 @@ import {
   INO_LOW,
   NAMES_AT_HIGH,
   NAMES_COUNT,
+  NLINK,
   PLACE_WORDS,
   comparedWords,
   numberAt,
@@ -172,14 +173,15 @@ export class Relinking {
   }
 
   async #form() {
-    const { kernel, pool, rules } = this.#parts;
+    const { kernel, pool, rules, lostNames = 0 } = this.#parts;
     const { sys } = kernel;
     const key = readKey(comparedWords(rules.compared));
     const members = new RecordWriter(sys, this.#sources.membersFd, INODE_WORDS);
     const classes = new RunSorter(sys, this.#sources.classesFd, classLayout);
     const former = new ClassFormer({ members, classes, door: this.#classDoor() });
     const group = rules.merge === "all" ? key.slice(0, -2) : key;
-    former.form(mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key }), group);
+    const read = mergeRuns(sys, await pool.collect(), { words: INODE_WORDS, key });
+    former.form(withoutNames(read, lostNames), group);
     this.gains = this.#gains.sum();
     return classes.finish();
   }
@@ -212,17 +214,21 @@ export class Relinking {
   }
 
   #objectsOf(ref: Ref): KnownObject[] {
-    const { kernel, isLeaving } = this.#parts;
+    const { kernel, ahead } = this.#parts;
     const objectsFd = this.#objectsFd;
     if (objectsFd < 0) return [];
     const found: KnownObject[] = [];
     const stat = this.#stat;
     for (ref.sibling = 0; ; ref.sibling++) {
       const { address } = stat;
-      if (kernel.sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, address) < 0) return found;
+      const isThere = kernel.sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, address) >= 0;
+      const { sibling } = ref;
       const { inoHigh, inoLow, nlink } = stat;
-      if (isLeaving?.(inoLow, inoHigh) !== true)
-        found.push({ sibling: ref.sibling, inoHigh, inoLow, links: nlink });
+      const isLeaving = isThere && ahead?.isLeaving(inoLow, inoHigh) === true;
+      const arrival = isThere && !isLeaving ? undefined : ahead?.arrivalAt(ref);
+      if (!isThere && arrival === undefined) return found;
+      if (arrival !== undefined) found.push(arrival);
+      else if (!isLeaving) found.push({ sibling, inoHigh, inoLow, links: nlink });
     }
   }
 
@@ -320,5 +326,13 @@ export class Relinking {
   close(): void {
     this.#directories.close();
     for (const fd of Object.values(this.#sources)) this.#parts.kernel.sys.close(fd);
+  }
+}
+
+/** Each inode has so many links fewer. */
+function* withoutNames(inodes: Iterable<Uint32Array>, count: number): Generator<Uint32Array> {
+  for (const inode of inodes) {
+    inode[NLINK] = (inode[NLINK] as number) - count;
+    yield inode;
   }
 }

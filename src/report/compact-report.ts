@@ -158,7 +158,10 @@ function findingText({ findings, target }: CompactSummary): string[] {
         ]
       : []),
     ...(has("leftover")
-      ? ["A leftover in .dedupe/tmp is the last name of a file: look at it, and move it out or delete it."]
+      ? [
+          "A leftover in .dedupe is the last name of a file, or came under a name that was to go: look at it, and move it",
+          "out or delete it.",
+        ]
       : []),
     ...(has("foreign") || has("object-type")
       ? ["What is no object was left alone: look at it, and move it out of .dedupe."]

@@ -27,7 +27,8 @@ type Database = RootDatabase<Buffer, Buffer>;
 
 /** A row as it lies in the index: of an object or a source inode with what it says of the store's inode, or of a size. */
 export type IndexRow = { key: Buffer; value: Buffer } & (
-  | { type: "object" | "source"; ref: Buffer; target: TargetState }
+  | { type: "object"; ref: Buffer; target: TargetState }
+  | { type: "source"; identity: Buffer; ino: bigint; ref: Buffer; target: TargetState }
   | { type: "size"; sizeBytes: number }
   | { type: "unknown" }
 );
@@ -232,7 +233,8 @@ function meaningOf(key: Buffer, value: Buffer) {
     return { type: "object", ref: key.subarray(1), target: decodeTarget(value) } as const;
   if (type === SOURCE_KEY && value.length === RECORD_BYTES - 24) {
     const { ref, target } = decodeSourceRow(value);
-    return { type: "source", ref, target } as const;
+    const identity = key.subarray(1, 1 + IDENTITY_BYTES);
+    return { type: "source", identity, ino: key.readBigUInt64BE(1 + IDENTITY_BYTES), ref, target } as const;
   }
   if (type === SIZE_KEY && key.length === 9) return { type: "size", sizeBytes: key.readDoubleBE(1) } as const;
   return { type: "unknown" } as const;

@@ -146,6 +146,25 @@ describe("sweep", () => {
     expect(readFileSync(join(tmp, "relink.3"), "utf8")).toBe("in the root itself\n");
   });
 
+  it("keeps what came under a name that was to go, and calls it a finding", () => {
+    const target = makeTarget();
+    const staging = join(target, ".dedupe/staging");
+    mkdirSync(join(staging, "t3.77"));
+    for (const name of ["t3.77/theirs", "u17.5.6"]) writeFileSync(join(staging, name), "somebody else's\n");
+    const run = compact(target, "--forget-unfinished");
+    expect(run.code).toBe(4);
+    const paths = ["t3.77", "u17.5.6"].map((name) => ({
+      path: `.dedupe/staging/${name}`,
+      class: "leftover",
+    }));
+    expect(findings(run)).toMatchObject(paths);
+    expect(run.summary.sweep).toEqual({ leftovers: 0, unfinished: 0 });
+    const { code, err } = dedupe(["compact", "--detach", "--forget-unfinished", target]);
+    expect([code, err]).toEqual([1, expect.stringContaining("staging/t3.77 was somebody else's")]);
+    expect(readFileSync(join(staging, "t3.77/theirs"), "utf8")).toBe("somebody else's\n");
+    expect(existsSync(join(staging, "u17.5.6"))).toBe(true);
+  });
+
   it("keeps what a migration goes on with, and what it names, unless that is to be forgotten", () => {
     const target = makeTarget();
     const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readRsnapshotConf } from "../../src/commands/rsnapshot-conf.ts";
-import { makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
+import { dedupe, makeWorkplace, startDedupe, type Workplace } from "../support/dedupe.ts";
 import { compact } from "../support/faulty-run.ts";
 import { openKernel } from "../support/kernel.ts";
 import { migrateWell } from "../support/migrate.ts";
@@ -60,6 +60,21 @@ async function startSlow(): Promise<ReturnType<typeof startDedupe>> {
 }
 
 describe("--rsnapshot-conf", () => {
+  it("refuses a log among the snapshots of snapshot_root, too", () => {
+    const log = join(target, "run.log");
+    const run = dedupe(["compact", "--rsnapshot-conf", conf, `--log-file=${log}`]);
+    expect([run.code, run.err]).toEqual([2, expect.stringContaining("among the snapshots")]);
+    expect(existsSync(log)).toBe(false);
+    const missing = join(workplace.path, "missing.conf");
+    const elsewhere = dedupe([
+      "compact",
+      "--rsnapshot-conf",
+      missing,
+      `--log-file=${workplace.path}/run.log`,
+    ]);
+    expect([elsewhere.code, elsewhere.err]).toEqual([2, expect.stringContaining("missing.conf")]);
+  });
+
   it("works on snapshot_root, and leaves no lock behind", () => {
     const run = underLock();
     expect(run).toMatchObject({ code: 0, found: [], err: "" });

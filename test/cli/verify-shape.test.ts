@@ -1,5 +1,6 @@
-import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeMigrated } from "../support/migrated.ts";
@@ -26,6 +27,25 @@ describe("verify of a target of another shape than a run makes", () => {
       `daily.0/deep/${"a/".repeat(400)}new`,
       "daily.0/deep/a/a/z/new",
     ]);
+  });
+
+  it("needs none either below a directory that one tree alone has", () => {
+    const source = mkdtempSync(join(tmpdir(), "dedupe-deep-"));
+    const levels = "a/".repeat(400);
+    mkdirSync(join(source, "daily.0/only", levels), { recursive: true });
+    for (const folder of ["only/a/b", "only/a/c"]) mkdirSync(join(source, "daily.0", folder));
+    writeFileSync(join(source, "daily.0/only", levels, "new"), "new");
+    const command = 'ulimit -n 200; exec "$0" bin/dedupe.js verify -j 1 --json --against "$1" "$2"';
+    const run = spawnSync("sh", ["-c", command, process.execPath, source, target], { encoding: "utf8" });
+    rmSync(source, { recursive: true });
+    const events = run.stdout.split("\n").filter((line) => line !== "");
+    const all = events.map((line) => JSON.parse(line) as { type: string; class?: string; path: string });
+    expect(all.filter(({ type }) => type === "failure")).toEqual([]);
+    const missing = all.flatMap((event) => (event.class === "missing" ? [event.path] : []));
+    expect(missing).toHaveLength(404);
+    const inOrder = ["daily.0/only", "daily.0/only/a", `daily.0/only/${levels}new`, "daily.0/only/a/b"];
+    expect(missing.filter((path) => inOrder.includes(path))).toEqual(inOrder);
+    expect(missing.at(-1)).toBe("daily.0/only/a/c");
   });
 
   it("finds that objects/ and groups/ are missing, and what stats counts is there", () => {
