@@ -2,7 +2,7 @@ import { O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
 import { check } from "../../src/sys/errors.ts";
 import type { Kernel } from "../../src/sys/files.ts";
 import { indexFolder } from "../format.ts";
-import { looksSound } from "./soundness.ts";
+import { isSound } from "./soundness.ts";
 
 /** Of an index that is only read: whether it can be. */
 export type LinkedIndex = "read" | "missing" | "damaged";
@@ -32,7 +32,7 @@ function lookAt(kernel: Kernel, directory: string): LinkedIndex {
     const file = sys.openat(fd, scratch.text("data.mdb"), O_RDONLY | O_CLOEXEC, 0);
     if (file < 0) return "missing";
     sys.close(file);
-    return looksSound(kernel, fd) ? "read" : "damaged";
+    return isSound(kernel, fd) ? "read" : "damaged";
   } finally {
     sys.close(fd);
   }

@@ -5,7 +5,7 @@ import { IDENTITY_BYTES } from "../record.ts";
 import { REF_BYTES } from "../ref.ts";
 import { Index } from "./index.ts";
 import { LOCK, reserveLock } from "./lock-file.ts";
-import { looksSoundAt } from "./soundness.ts";
+import { isSoundAt } from "./soundness.ts";
 
 /**
  * An index that cannot be opened or read is thrown away: it only ever saved reads (P9). Not where its lock alone finds
@@ -30,7 +30,7 @@ export function openIndex(kernel: Kernel, path: string): { index: Index; isDisca
 }
 
 function openSoundIndex(kernel: Kernel, path: string): Index {
-  if (!looksSoundAt(kernel, path)) throw new Error("the index is damaged");
+  if (!isSoundAt(kernel, path)) throw new Error("the index is damaged");
   const index = openToWrite(kernel, path);
   lookInto(index);
   return index;
