@@ -4,7 +4,7 @@ import { everyNth } from "../support/fault-sweep.ts";
 import { openSweep, type Sweep } from "../support/sweep.ts";
 
 const errnos = ["EIO", "ENOSPC", "EMLINK", "EXDEV", "EPERM", "EACCES", "ENOENT", "EINTR"] as const;
-/* fail.long.test.ts takes every call with every errno. */
+/* fail.long.test.ts takes every call. */
 const most = 12;
 
 describe.skipIf(!requireFilesystem("ext4")).each(["first", "update"] as const)(
