@@ -10,6 +10,13 @@ export class RunFailure extends Error {
   }
 }
 
+/** What ended a thread comes without its class; of a call that failed outside of its tasks that is given back. */
+export function thrownByThread(error: Error): Error {
+  if (error.name !== "SysError") return error;
+  const { call, errno: number, path } = error as Error & { call: string; errno: number; path: Uint8Array };
+  return new SysError(call, number, Buffer.from(path));
+}
+
 /** The run was asked to stop. */
 export class Stopped extends Error {}
 

@@ -2,7 +2,7 @@ import PQueue from "p-queue";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { Control, SharedCounters } from "./control.ts";
-import { RunFailure } from "./errors.ts";
+import { RunFailure, thrownByThread } from "./errors.ts";
 import type {
   EntryAction,
   Failure,
@@ -88,7 +88,7 @@ export class Pool {
       this.#receive(seat, message);
     });
     seat.worker.on("error", (error: Error) => {
-      this.#fail(error);
+      this.#fail(thrownByThread(error));
       seat.finish?.({ type: "done", unit: -1, outcome: "stopped", names: 0 });
     });
   }
@@ -253,7 +253,9 @@ async function setUpWorker(worker: Worker, setup: WorkerSetup): Promise<Seat> {
     worker.once("message", () => {
       resolve();
     });
-    worker.once("error", reject);
+    worker.once("error", (error: Error) => {
+      reject(thrownByThread(error));
+    });
     worker.postMessage({ type: "setup", setup } satisfies ToWorker);
   });
   return { worker, finish: undefined, ended };

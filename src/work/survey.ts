@@ -2,7 +2,7 @@ import type { Worker } from "node:worker_threads";
 import type { Counters } from "../report/events.ts";
 import { entryPoint, startThreads } from "../entry-points.ts";
 import { Control, SharedCounters } from "./control.ts";
-import { RunFailure } from "./errors.ts";
+import { RunFailure, thrownByThread } from "./errors.ts";
 import type { MigrationListener } from "./migration.ts";
 import type { EntryAction, WorkerSetup } from "./messages.ts";
 import type { FromSurvey, SurveySetup } from "./survey-messages.ts";
@@ -54,7 +54,9 @@ export class Survey {
         result ??= resultOf(message);
         pass(message, listener);
       });
-      worker.on("error", reject);
+      worker.on("error", (error: Error) => {
+        reject(thrownByThread(error));
+      });
       worker.on("exit", () => {
         if (result !== undefined && !(result instanceof Error)) resolve(result);
         else reject(result ?? new Error("the survey ended without a result"));

@@ -1,7 +1,7 @@
 import PQueue from "p-queue";
 import type { Worker } from "node:worker_threads";
 import { Control } from "./control.ts";
-import { RunFailure } from "./errors.ts";
+import { RunFailure, thrownByThread } from "./errors.ts";
 import type { Failure } from "./messages.ts";
 import { startThreads } from "../entry-points.ts";
 
@@ -65,7 +65,9 @@ export class TaskPool<To extends object, From extends { type: string }, Task = T
           worker.once("message", () => {
             resolve();
           });
-          worker.once("error", reject);
+          worker.once("error", (error: Error) => {
+            reject(thrownByThread(error));
+          });
           worker.postMessage(setupOf(number));
         });
         return { worker, answer: undefined, ended };
@@ -91,7 +93,7 @@ export class TaskPool<To extends object, From extends { type: string }, Task = T
       this.#receive(seat, message);
     });
     seat.worker.on("error", (error: Error) => {
-      this.#fail(error);
+      this.#fail(thrownByThread(error));
       seat.answer?.({ type: "stopped" });
     });
   }
