@@ -1,4 +1,4 @@
-import { O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
+import { AT_FDCWD, O_CLOEXEC, O_RDONLY } from "../../src/sys/constants.ts";
 import { check } from "../../src/sys/errors.ts";
 import type { Kernel } from "../../src/sys/files.ts";
 import { indexFolder } from "../format.ts";
@@ -26,7 +26,7 @@ export function linkIndex(
 
 function lookAt(kernel: Kernel, directory: string): LinkedIndex {
   const { sys, scratch } = kernel;
-  const fd = sys.openat(-100, scratch.text(directory), sys.O_DIRECTORY | O_CLOEXEC, 0);
+  const fd = sys.openat(AT_FDCWD, scratch.text(directory), sys.O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return "missing";
   try {
     const file = sys.openat(fd, scratch.text("data.mdb"), O_RDONLY | O_CLOEXEC, 0);

@@ -110,15 +110,19 @@ function readPages({ sys }: Kernel, { fd, pageBytes, pages }: IndexFile): Pages 
     for (let page = first; page < end; page++) {
       const bytes = memory.bytes.subarray((page - first) * pageBytes, (page - first + 1) * pageBytes);
       const below: number[] = [];
-      found.kinds[page] = kindOf(bytes, page, below);
+      found.kinds[page] = kindOf(bytes, { page, pages, below });
       if (below.length > 0) found.below.set(page, below);
     }
   }
   return found;
 }
 
+/** A page by its number, of so many; `below` is filled with the numbers of those that it leads to. */
+type Place = { page: number; pages: number; below: number[] };
+
 /** Of a page that LMDB has given back it says what that was. */
-function kindOf(bytes: Buffer, page: number, below: number[]): number {
+function kindOf(bytes: Buffer, place: Place): number {
+  const { page } = place;
   if (bytes.readUInt32LE(0) !== page || bytes.readUInt32LE(4) !== 0) return INVALID;
   const kind = bytes.readUInt16LE(FLAGS_AT);
   if (kind === OVERFLOW) return kind;
@@ -131,12 +135,12 @@ function kindOf(bytes: Buffer, page: number, below: number[]): number {
   if (count < (kind === BRANCH ? 2 : 1)) return INVALID;
   for (let index = 0; index < count; index++) {
     const position = bytes.readUInt16LE(PAGE_HEADER + index * 2);
-    if (position < upper || !isNodeWithin(bytes, PAGE_HEADER + position, kind, below)) return INVALID;
+    if (position < upper || !isNodeWithin(bytes, PAGE_HEADER + position, kind, place)) return INVALID;
   }
   return kind;
 }
 
-function isNodeWithin(bytes: Buffer, node: number, kind: number, below: number[]): boolean {
+function isNodeWithin(bytes: Buffer, node: number, kind: number, { pages, below }: Place): boolean {
   const key = node + NODE_HEADER;
   if (node % 2 !== 0 || key > bytes.length) return false;
   const number = bytes.readUInt32LE(node);
@@ -148,6 +152,7 @@ function isNodeWithin(bytes: Buffer, node: number, kind: number, below: number[]
   }
   if (flags === 0) return value + number <= bytes.length;
   if (flags !== BIG_VALUE || value + BIG_VALUE_BYTES > bytes.length) return false;
-  below.push(Number(bytes.readBigUInt64LE(value)));
-  return true;
+  const first = Number(bytes.readBigUInt64LE(value));
+  below.push(first);
+  return first * bytes.length + PAGE_HEADER + number <= pages * bytes.length;
 }

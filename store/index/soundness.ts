@@ -10,7 +10,10 @@ const META_BYTES = 4096;
 const SLACK_PAGES = 16;
 /** Offsets in a meta page of the LMDB that lmdb-js 3.5 brings: MDB_meta behind a page header of 24 bytes. */
 const PAGE_BYTES_AT = 48;
-const [FREE_DEPTH_AT, FREE_ROOT_AT, DEPTH_AT, ROOT_AT] = [54, 88, 102, 136];
+const FREE_DEPTH_AT = 54;
+const FREE_ROOT_AT = 88;
+const DEPTH_AT = 102;
+const ROOT_AT = 136;
 const LAST_PAGE_AT = 144;
 const TRANSACTION_AT = 152;
 
