@@ -13,8 +13,8 @@ const OPEN_ANCESTORS = 16;
 
 /** A directory that one of the trees alone has. */
 type Lonely = { parent: OpenDirectory; name: string; path: string; root: TreeRoot };
-/** One that was listed; what is left of it. `inode` tells it when it is found again. */
-type Level = { path: string; directory: OpenDirectory; inode: string; entries: Listed[] };
+/** One that was listed; `next` is the first entry of it that was not told. `inode` tells it when it is found again. */
+type Level = { path: string; directory: OpenDirectory; inode: string; entries: Listed[]; next: number };
 type Side = DifferenceClass & ("missing" | "extra");
 
 /** Reports all that lies below a directory which the other tree does not have. */
@@ -32,7 +32,7 @@ export class OneSided {
     try {
       this.#enter(levels, { parent, name, path, root }, as);
       for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-        const entry = level.entries.shift();
+        const entry = level.entries[level.next++];
         if (entry === undefined) {
           this.#leave(levels, as);
           continue;
@@ -66,7 +66,7 @@ export class OneSided {
       directory = this.#selection.open(parent.fd, name, parent.device);
       const inode = this.#inodeOf(directory);
       const entries = this.#selection.list(directory, path, root);
-      levels.push({ path, directory, inode, entries });
+      levels.push({ path, directory, inode, entries, next: 0 });
       const distant = levels.at(-1 - OPEN_ANCESTORS);
       if (distant !== undefined) this.#close(distant.directory);
     } catch (error) {
