@@ -131,7 +131,7 @@ export class Compaction {
       if (!(await this.#examine(UNINDEXED)) || !(await this.#tell())) return false;
       ahead.refile(stretchOf(this.#decisions));
     }
-    this.#isForeseen = await this.#mergeAgain(ahead.takeAgain());
+    this.#isForeseen = await this.#mergeAgain(ahead.again.take());
     return this.#isForeseen;
   }
 
@@ -159,7 +159,7 @@ export class Compaction {
     }
     if (steps.has("fold") && !(await this.#fold("act"))) return false;
     if (steps.has("index") && !(await this.#learn())) return false;
-    return this.#mergeAgain(this.#parts.state.takeAgain());
+    return this.#mergeAgain(this.#parts.state.again.take());
   }
 
   async #scan(looksAt: "everything" | "links"): Promise<{ list: RecordList; isWhole: boolean }> {
@@ -232,7 +232,7 @@ export class Compaction {
     const isFiltered = rules.filter !== undefined;
     if (!steps.has("adopt")) return this.#tell();
     if (isFiltered && !(await this.#tell())) return false;
-    const again = state.takeAgain() ?? new InodeSet();
+    const again = state.again.take() ?? new InodeSet();
     await this.#choose({ takes: "new", again, told: state.takeUntold(), isFiltered: true });
     this.#adoption = this.#relinking(this.adopted);
     return this.#adoption.takeStock();

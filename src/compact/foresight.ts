@@ -24,7 +24,7 @@ import {
   TO,
 } from "./attention.ts";
 import type { Stretch, Unnamed } from "./record-lists.ts";
-import type { CompactState } from "./state.ts";
+import { WaitingInodes, type CompactState } from "./state.ts";
 import type { SweptInode } from "./swept-inodes.ts";
 
 type Parts = {
@@ -59,8 +59,8 @@ export class Foresight {
   readonly #gone = new InodeSet();
   /** Objects that new names would lead to. */
   readonly #used = new InodeSet();
-  #again = new InodeSet();
-  #againCount = 0;
+  /** Inodes that would have lost their name in the store to an equal. */
+  readonly again = new WaitingInodes();
 
   /** @throws SysError */
   constructor(parts: Parts) {
@@ -115,7 +115,7 @@ export class Foresight {
       },
       late: (arrival) => {
         if (arrival[ARRIVAL.nlink] === 1 && !this.#prunes) this.kept++;
-        else this.#addAgain(arrival[ARRIVAL.inoLow] as number, arrival[ARRIVAL.inoHigh] as number);
+        else this.again.add(arrival[ARRIVAL.inoLow] as number, arrival[ARRIVAL.inoHigh] as number);
       },
     });
   }
@@ -130,11 +130,6 @@ export class Foresight {
     const { inoLow, inoHigh } = this.#stat;
     if (inoLow === arrival[ARRIVAL.inoLow] && inoHigh === arrival[ARRIVAL.inoHigh]) return false;
     return arrival[ARRIVAL.isEarly] === 1 || !this.isLeaving(inoLow, inoHigh);
-  }
-
-  #addAgain(inoLow: number, inoHigh: number): void {
-    this.#again.add(inoLow, inoHigh);
-    this.#againCount++;
   }
 
   /** What names would be led to, and what would get a name in the store. */
@@ -198,7 +193,7 @@ export class Foresight {
   fold(siblings: readonly { inoLow: number; inoHigh: number }[]): void {
     for (const { inoLow, inoHigh } of siblings) {
       this.#leaving.add(inoLow, inoHigh);
-      this.#addAgain(inoLow, inoHigh);
+      this.again.add(inoLow, inoHigh);
     }
   }
 
@@ -213,15 +208,6 @@ export class Foresight {
       if (index > from) yield { recordsFd, first: from, count: index - from };
       from = index + 1;
     }
-  }
-
-  /** Inodes that would have lost their name in the store to an equal; undefined for none. */
-  takeAgain(): InodeSet | undefined {
-    if (this.#againCount === 0) return undefined;
-    const taken = this.#again;
-    this.#again = new InodeSet();
-    this.#againCount = 0;
-    return taken;
   }
 
   /** Whether the run would leave the index with the row; undefined: it would do nothing that matters to it. */

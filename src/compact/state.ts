@@ -7,6 +7,26 @@ import {
   type WorkCounts,
 } from "./messages.ts";
 
+/** Inodes that wait to be merged with their equals. */
+export class WaitingInodes {
+  #set = new InodeSet();
+  #isEmpty = true;
+
+  add(inoLow: number, inoHigh: number): void {
+    this.#set.add(inoLow, inoHigh);
+    this.#isEmpty = false;
+  }
+
+  /** Those that were added since; undefined for none. */
+  take(): InodeSet | undefined {
+    if (this.#isEmpty) return undefined;
+    const taken = this.#set;
+    this.#set = new InodeSet();
+    this.#isEmpty = true;
+    return taken;
+  }
+}
+
 /** What threads have told so far. */
 export class CompactState {
   readonly counts: WorkCounts = zeroWorkCounts();
@@ -16,9 +36,8 @@ export class CompactState {
   readonly learned = new InodeSet();
   /** Those that are to lose theirs to a sibling. */
   readonly folding: { inoLow: number; inoHigh: number }[] = [];
-  /** Inodes that lost theirs, and are to be merged with their equals. */
-  #again = new InodeSet();
-  #againCount = 0;
+  /** Those that lost theirs. */
+  readonly again = new WaitingInodes();
   /** Inodes ("high:low") with other content than their object said -> that object's path. */
   #untold = new Map<string, Buffer>();
   readonly #told = new Map<string, Buffer>();
@@ -43,8 +62,7 @@ export class CompactState {
   }
 
   #takeInodes(list: InodeList, inodes: Uint32Array): void {
-    if (list === "again") this.#againCount += inodes.length / 2;
-    const sets = { known: this.known, again: this.#again, learned: this.learned };
+    const sets = { known: this.known, again: this.again, learned: this.learned };
     for (let at = 0; at < inodes.length; at += 2) {
       const [inoLow, inoHigh] = [inodes[at] as number, inodes[at + 1] as number];
       if (list === "folding") this.folding.push({ inoLow, inoHigh });
@@ -79,14 +97,5 @@ export class CompactState {
   get hasTakenNames(): boolean {
     const { refiled, prunedObjects, prunedHolders, foldedSiblings } = this.counts;
     return refiled + prunedObjects + prunedHolders + foldedSiblings > 0;
-  }
-
-  /** The inodes to be merged next; undefined for none. */
-  takeAgain(): InodeSet | undefined {
-    if (this.#againCount === 0) return undefined;
-    const taken = this.#again;
-    this.#again = new InodeSet();
-    this.#againCount = 0;
-    return taken;
   }
 }

@@ -6,24 +6,25 @@ import { isStable, sameContentMoment, statOpen, unstable, type Moment } from "..
 import type { RelinkThread } from "./relink-thread.ts";
 
 /** A file whose times stay younger than the clock's tick is being written to, or gets and loses names all the time. */
-const [LOOKS, COARSE_LOOKS] = [10, 3];
+const LOOKS = 10;
+/** Of whole seconds. */
+const COARSE_LOOKS = 3;
 /** A name that comes or goes moves the ctime as a write does: the second reading tells which it was. */
 const READINGS = 4;
 
 /** A write within the same tick of the clock as the last one leaves no trace in the times: wait until it is over. */
 export function lookOld(thread: RelinkThread, fd: number): Moment {
   const { stat, control } = thread;
-  for (let look = 0, looks = LOOKS; look < looks; look++) {
+  for (let looks = 1; ; looks++) {
     const moment = statOpen(thread, fd, stat);
     const isCoarse = isWhole(moment.mtimeNs) && isWhole(moment.ctimeNs);
     const tickMs = isCoarse ? 1000 : 20;
-    looks = isCoarse ? COARSE_LOOKS : LOOKS;
     const youngest = moment.ctimeNs > moment.mtimeNs ? moment.ctimeNs : moment.mtimeNs;
     const ageMs = Date.now() - Number(youngest / 1_000_000n);
     if (ageMs > tickMs || ageMs < -tickMs) return moment;
+    if (looks >= (isCoarse ? COARSE_LOOKS : LOOKS)) throw unstable();
     control.sleep(tickMs + 10);
   }
-  throw unstable();
 }
 
 /** Where a lease cannot be had (another's file, a filesystem without them) nobody can tell. */
