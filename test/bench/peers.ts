@@ -24,19 +24,26 @@ const rsync: Peer = {
 
 const cp: Peer = { name: "cp -a", command: (source, target) => ["cp", "-a", `${source}/.`, `${target}/`] };
 
-/** Peers by the name that --peers takes; `floor` is two of them, and only for trees it can name by itself. */
-export function peersFor({ source }: Scenario, tools: Tools, wanted: readonly string[]): Peer[] {
-  const floors =
-    "folders" in source && source.files > 4
-      ? [1, 2].map((threads): Peer => {
-          const shape = [source.snapshots, source.folders, source.files, threads].map(String);
-          return {
-            name: `floor, ${threads} thread${threads > 1 ? "s" : ""}`,
-            command: (from, to) => [tools.floor, from, to, ...shape],
-          };
-        })
-      : [];
-  const all: Record<string, Peer[]> = { dedupe: [dedupe], rsync: [rsync], cp: [cp], floor: floors };
+/** What C needs at the least, in one thread and in two; nothing for trees that neither program is made for. */
+function floorsFor({ source }: Scenario, { floor, floorWalk }: Tools): Peer[] {
+  if ("files" in source && source.files <= 4) return [];
+  return [1, 2].map((threads) => ({
+    name: `floor, ${threads} thread${threads > 1 ? "s" : ""}`,
+    command: (from, to) =>
+      "files" in source
+        ? [floor, from, to, ...[source.snapshots, source.folders, source.files, threads].map(String)]
+        : [floorWalk, from, to, String(threads)],
+  }));
+}
+
+/** Peers by the name that --peers takes. */
+export function peersFor(scenario: Scenario, tools: Tools, wanted: readonly string[]): Peer[] {
+  const all: Record<string, Peer[]> = {
+    dedupe: [dedupe],
+    rsync: [rsync],
+    cp: [cp],
+    floor: floorsFor(scenario, tools),
+  };
   return wanted.flatMap((name) => {
     // Those heal a tree in place (relink.ts).
     const peers = ["hardlink", "jdupes", "rdfind"].includes(name) ? [] : all[name];

@@ -13,6 +13,7 @@ export interface Count {
 /** The C programs of the bench, compiled once a session. */
 export interface Tools {
   readonly floor: string;
+  readonly floorWalk: string;
   readonly tree: string;
 }
 
@@ -21,7 +22,7 @@ export function compileTools(): Tools {
   // test/support, compiled to this folder, looks for the installed packages beside itself.
   const packages = join(workFolder, "node_modules");
   if (!existsSync(packages)) symlinkSync(join(process.cwd(), "node_modules"), packages);
-  return { floor: compile("floor"), tree: compile("tree") };
+  return { floor: compile("floor"), floorWalk: compile("floor-walk"), tree: compile("tree") };
 }
 
 /** Stats every name of the tree and reads every inode: page cache, dentries and inodes are warm afterwards. */
