@@ -27,6 +27,7 @@ import {
   type Tally,
 } from "./migrate-run.ts";
 import { summarise, type Ending } from "./migrate-summary.ts";
+import { aboutOuterStore } from "./outer-store.ts";
 import {
   aboutTimes,
   noHardLinks,
@@ -89,6 +90,7 @@ async function open(options: MigrateOptions, context: CommandContext): Promise<D
   const { reporter } = context;
   reporter.emit({ ...startOf(options), version: context.version });
   tellNotices(reporter, warnings(kernel, source, target, options));
+  tellNotices(reporter, aboutOuterStore(kernel, target));
   refuseEmptySource(kernel, source, options);
   refuseWithoutHardLinks(kernel, target);
   refuseForeignTarget(kernel, target);

@@ -21,6 +21,7 @@ import { recordSource, refuseEmptySource, refuseLostFilesystem, watchFilesystems
 import { jobsFor } from "./jobs.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { openTarget } from "./open-target.ts";
+import { aboutOuterStore } from "./outer-store.ts";
 import { aboutTimes, openRoots, tellNotices, warnings, type Root } from "./preflight.ts";
 import { placeForPlans } from "./place-for-plans.ts";
 import { refuseReadOnlySource } from "./read-only.ts";
@@ -88,6 +89,7 @@ async function openWith(begun: Begun, options: MigrateOptions, context: CommandC
   const { reporter } = context;
   reporter.emit({ ...startOf({ ...options, jobs: begun.workers.length }), version: context.version });
   tellNotices(reporter, warnings(kernel, source, target, options));
+  tellNotices(reporter, aboutOuterStore(kernel, target));
   const plannedAtMs = Date.now();
   const plan = planSource(kernel, source, options, filter);
   tellNotices(reporter, aboutSnapshots(plan.units, options.snapshotsGlob));

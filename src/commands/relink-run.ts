@@ -14,6 +14,7 @@ import type { Store } from "../../store/store.ts";
 import type { CommandContext } from "./context.ts";
 import { jobsFor } from "./jobs.ts";
 import { openKernel } from "./migrate-run.ts";
+import { aboutOuterStore } from "./outer-store.ts";
 import { openNamed, targetWarnings, tellNotices, type Root } from "./preflight.ts";
 import { collectFilter } from "./migrate-filter.ts";
 import { startTimeLimit } from "./time-limit.ts";
@@ -48,6 +49,7 @@ export async function openRelink(asked: RelinkOptions, context: CommandContext):
   const { jobs, dryRun } = options;
   reporter.emit({ type: "start", command: "relink", version, root: options.root, jobs, dryRun });
   tellNotices(reporter, targetWarnings(kernel, root));
+  tellNotices(reporter, aboutOuterStore(kernel, root));
   const opened = remembering(await openRelinkRoot(kernel, root, options), ({ directories }) => {
     rememberSelection(kernel, { root, storeFd: directories.storeFd }, { ...options, filter });
   });

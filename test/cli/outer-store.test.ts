@@ -1,0 +1,31 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { migrateJson } from "../support/dedupe.ts";
+import { source, target, useFolders } from "../support/folders.ts";
+import { migrateWell } from "../support/migrate.ts";
+import { relinkWell } from "../support/relink.ts";
+import { file, makeTree } from "../support/tree.ts";
+
+useFolders();
+
+const said = (events: readonly { type: string; code?: unknown; message?: unknown }[]) =>
+  events.filter(({ code }) => code === "STORE_ABOVE").map(({ message }) => message);
+
+describe("a target inside another one", () => {
+  it("is told of by migrate and relink, and by their dry runs, until it has a store of its own", () => {
+    makeTree(source, { "daily.0/deep/file": file("content\n") });
+    expect(said(migrateWell(source, target).events)).toEqual([]);
+    const [snapshot, other] = [join(target, "daily.0"), join(target, "other/root")];
+    mkdirSync(other, { recursive: true });
+    const expected = (path: string) => [
+      `the target ${path} lies inside ${target}, which has a store of its own: a second one, which shares nothing with it, is kept in ${path}`,
+    ];
+    expect(said(relinkWell("-n", snapshot).events)).toEqual(expected(snapshot));
+    expect(said(relinkWell(snapshot).events)).toEqual(expected(snapshot));
+    expect(said(relinkWell(snapshot).events)).toEqual([]);
+    expect(said(migrateJson(["-n", source, other]).events)).toEqual(expected(other));
+    expect(said(migrateWell(source, other).events)).toEqual(expected(other));
+    expect(said(migrateWell(source, other).events)).toEqual([]);
+  });
+});
