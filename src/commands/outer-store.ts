@@ -6,16 +6,16 @@ import { closing, pathOfDescriptor } from "../tree/reach.ts";
 import { STORE_NAME } from "../../store/store.ts";
 import type { Notice, Root } from "./preflight.ts";
 
-/** One snapshot of a target, typed in the target's place, gets a store that shares nothing with the one it is in. */
+/** One snapshot of a target, typed in the target's place, gets a store that knows nothing of the one it is in. */
 export function aboutOuterStore(kernel: Kernel, target: Root): Notice[] {
   if (holdsStore(kernel, target.fd)) return [];
   const outer = findOuterStore(kernel, check(kernel.sys.dup(target.fd), "dup"), target.device);
   if (outer === undefined) return [];
-  const message = `the target ${target.path} lies inside ${outer}, which has a store of its own: a second one, which shares nothing with it, is kept in ${target.path}`;
+  const message = `the target ${target.path} lies inside ${outer}, which has a store of its own: one made here knows nothing of that one. To use that one, name ${outer}`;
   return [{ level: "warning", code: "STORE_ABOVE", message }];
 }
 
-/** Upwards as far as hard links may go: to the filesystem's root. Closes `fd`. */
+/** Upwards while st_dev stays the same; bind mounts are not looked through. Closes `fd`. */
 function findOuterStore(kernel: Kernel, fd: number, device: number): string | undefined {
   const { sys, scratch } = kernel;
   const stat = new Stat(sys);
@@ -31,7 +31,12 @@ function findOuterStore(kernel: Kernel, fd: number, device: number): string | un
   const above = inoOf(parent);
   const isTop = above === undefined || above === ino;
   if (!isTop && !holdsStore(kernel, parent)) return findOuterStore(kernel, parent, device);
-  return closing(kernel, parent, () => (isTop ? undefined : pathOfDescriptor(kernel, parent)));
+  return closing(kernel, parent, () => (isTop ? undefined : textOfPath(kernel, parent)));
+}
+
+function textOfPath(kernel: Kernel, fd: number): string {
+  const path = pathOfDescriptor(kernel, fd);
+  return path === undefined ? "another target" : Buffer.from(path, "latin1").toString();
 }
 
 function holdsStore({ sys, scratch }: Kernel, dirFd: number): boolean {

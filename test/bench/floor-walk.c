@@ -1,5 +1,6 @@
-/* What the kernel itself takes to copy a tree of hard links, made as short as C can make it: getdents64, mkdirat,
-   openat, read, create, write, symlinkat, linkat. No stat, no hash, no staging, no store, no metadata.
+/* About what the kernel itself takes to copy a tree of hard links: getdents64, mkdirat, openat, read, create, write,
+   readlinkat, symlinkat, linkat. No hash, no staging, no store, no metadata. Not the least possible: each link
+   resolves the path of the first name anew.
    floor-walk SOURCE TARGET THREADS
    For one filesystem whose d_ino and d_type are true, with regular files, symlinks and directories only. */
 #define _GNU_SOURCE

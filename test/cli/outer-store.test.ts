@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { migrateJson } from "../support/dedupe.ts";
-import { source, target, useFolders } from "../support/folders.ts";
+import { source, useFolders, work } from "../support/folders.ts";
 import { migrateWell } from "../support/migrate.ts";
 import { relinkWell } from "../support/relink.ts";
 import { file, makeTree } from "../support/tree.ts";
@@ -15,11 +15,13 @@ const said = (events: readonly { type: string; code?: unknown; message?: unknown
 describe("a target inside another one", () => {
   it("is told of by migrate and relink, and by their dry runs, until it has a store of its own", () => {
     makeTree(source, { "daily.0/deep/file": file("content\n") });
+    const target = join(work, "t\u00fc");
+    mkdirSync(target);
     expect(said(migrateWell(source, target).events)).toEqual([]);
     const [snapshot, other] = [join(target, "daily.0"), join(target, "other/root")];
     mkdirSync(other, { recursive: true });
     const expected = (path: string) => [
-      `the target ${path} lies inside ${target}, which has a store of its own: a second one, which shares nothing with it, is kept in ${path}`,
+      `the target ${path} lies inside ${target}, which has a store of its own: one made here knows nothing of that one. To use that one, name ${target}`,
     ];
     expect(said(relinkWell("-n", snapshot).events)).toEqual(expected(snapshot));
     expect(said(relinkWell(snapshot).events)).toEqual(expected(snapshot));
