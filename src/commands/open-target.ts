@@ -1,6 +1,7 @@
 import type { MigrateOptions } from "../options.ts";
-import { openDirectory, type Kernel } from "../sys/files.ts";
+import type { Kernel } from "../sys/files.ts";
 import { XattrCalls } from "../tree/attributes.ts";
+import { isDirectoryAt } from "../tree/path.ts";
 import { removeTree } from "../tree/remove.ts";
 import { probeTraits, type TargetTraits } from "../tree/traits.ts";
 import { STORE_NAME, Store, StoreError, type OpeningStore } from "../../store/store.ts";
@@ -21,7 +22,7 @@ export async function openTarget(
     getsMetadata?: boolean;
   },
 ): Promise<{ store: Store; traits: TargetTraits; notices: Notice[] }> {
-  const isNew = options.isMade === true || !hasStore(kernel, target.fd);
+  const isNew = options.isMade === true || !isDirectoryAt(kernel, target.fd, STORE_NAME);
   const notices = options.mayBeFull === true ? [] : checkSpace(kernel, target, isNew ? "new" : "there");
   let opening: OpeningStore | undefined;
   try {
@@ -47,7 +48,7 @@ export async function openTarget(
   } catch (error) {
     opening?.abandon();
     const isTheirs = error instanceof StoreError && error.code === "STORE_LOCKED";
-    if (isNew && !isTheirs && hasStore(kernel, target.fd)) leaveAsFound(kernel, target.fd);
+    if (isNew && !isTheirs && isDirectoryAt(kernel, target.fd, STORE_NAME)) leaveAsFound(kernel, target.fd);
     throw targetRefusal(error, target.path);
   }
 }
@@ -56,15 +57,6 @@ export async function openTarget(
 export function leftover(root: Root, name: Buffer): Notice {
   const message = `${root.path}/${STORE_NAME}/tmp/${name.toString("latin1")} was left by a killed run and has no other name; it was kept`;
   return { level: "warning", code: "LEFTOVER", message };
-}
-
-function hasStore(kernel: Kernel, targetFd: number): boolean {
-  try {
-    kernel.sys.close(openDirectory(kernel, targetFd, STORE_NAME));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** A target that was refused keeps nothing of us. */

@@ -1,6 +1,6 @@
-import { AT_EMPTY_PATH, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
+import { AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
 import { check, errno } from "../sys/errors.ts";
-import { openQuietly, type Kernel } from "../sys/files.ts";
+import { openQuietly, statDescriptor, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 
 const SLASH = 0x2f;
@@ -69,27 +69,45 @@ export function makeBelow(kernel: Kernel, rootFd: number, path: Buffer): number 
   return fd;
 }
 
-/** Whether `inner` is `outer` or lies somewhere below it: the way up from `inner` passes `outer`. @throws SysError */
-export function isWithin({ sys, scratch }: Kernel, innerFd: number, outerFd: number): boolean {
+/** A directory on the way up, open for as long as it is looked at. */
+type Ancestor = { fd: number; device: number; ino: bigint };
+
+/** The directory itself, then each above it, by ".." up to the root or to what may not be opened. @throws SysError */
+export function* upwards({ sys, scratch }: Kernel, from: number): Generator<Ancestor> {
   const stat = new Stat(sys);
-  const identify = (fd: number): string => {
-    check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
-    return `${String(stat.device)}:${String(stat.ino)}`;
-  };
-  const outer = identify(outerFd);
-  let fd = check(sys.dup(innerFd), "dup");
-  for (let last = ""; ;) {
-    const here = identify(fd);
-    if (here === outer || here === last) {
+  let fd = check(sys.dup(from), "dup");
+  try {
+    for (let last: Ancestor | undefined; ;) {
+      check(sys.statx(fd, scratch.empty, AT_EMPTY_PATH, stat.address), "statx");
+      const here = { fd, device: stat.device, ino: stat.ino };
+      if (last !== undefined && isSame(here, last)) return;
+      yield here;
+      last = here;
+      const parent = sys.openat(fd, scratch.text(".."), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
+      if (parent < 0) return;
       sys.close(fd);
-      return here === outer;
+      fd = parent;
     }
-    last = here;
-    const parent = sys.openat(fd, scratch.text(".."), O_PATH | sys.O_DIRECTORY | O_CLOEXEC, 0);
+  } finally {
     sys.close(fd);
-    if (parent < 0) return false;
-    fd = parent;
   }
+}
+
+type Identified = Pick<Ancestor, "device" | "ino">;
+const isSame = (one: Identified, other: Identified): boolean =>
+  one.device === other.device && one.ino === other.ino;
+
+/** Whether `inner` is `outer` or lies somewhere below it: the way up from `inner` passes `outer`. @throws SysError */
+export function isWithin(kernel: Kernel, innerFd: number, outerFd: number): boolean {
+  const outer = statDescriptor(kernel, outerFd, new Stat(kernel.sys));
+  for (const here of upwards(kernel, innerFd)) if (isSame(here, outer)) return true;
+  return false;
+}
+
+/** Not through a symlink; false where it may not be looked at. */
+export function isDirectoryAt({ sys, scratch }: Kernel, dirFd: number, name: string): boolean {
+  const stat = new Stat(sys);
+  return sys.statx(dirFd, scratch.text(name), AT_SYMLINK_NOFOLLOW, stat.address) === 0 && stat.isDirectory;
 }
 
 /** Whether a call says that there is no such name (any more), and not that it could not be looked at. */

@@ -1,7 +1,7 @@
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../sys/constants.ts";
 import { PATH_MAX, readFile, type Kernel } from "../sys/files.ts";
 import { readMounts, type Mount } from "./mounts.ts";
-import { isWithin } from "./path.ts";
+import { isDirectoryAt, isWithin, upwards } from "./path.ts";
 
 const SLASH = 0x2f;
 const DOT = Buffer.from(".");
@@ -116,6 +116,23 @@ export function pathOfDescriptor({ sys, scratch }: Kernel, fd: number): string |
   const link = scratch.text(`/proc/self/fd/${String(fd)}`);
   const length = sys.readlinkat(AT_FDCWD, link, memory.address, memory.bytes.length);
   return length < 0 ? undefined : memory.bytes.toString("latin1", 0, length);
+}
+
+/**
+ * The path of the nearest directory, from `root` upwards on its filesystem, that has a directory of that name; "" where
+ * the kernel cannot say it. Bind mounts are not looked through. @throws SysError
+ */
+export function nearestWith(
+  kernel: Kernel,
+  root: { fd: number; device: number },
+  name: string,
+): string | undefined {
+  for (const { fd, device } of upwards(kernel, root.fd)) {
+    if (device !== root.device) return undefined;
+    if (!isDirectoryAt(kernel, fd, name)) continue;
+    return Buffer.from(pathOfDescriptor(kernel, fd) ?? "", "latin1").toString();
+  }
+  return undefined;
 }
 
 function textOf(kernel: Kernel, path: string): string {

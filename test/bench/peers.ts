@@ -24,7 +24,7 @@ const rsync: Peer = {
 
 const cp: Peer = { name: "cp -a", command: (source, target) => ["cp", "-a", `${source}/.`, `${target}/`] };
 
-/** What C needs at the least, in one thread and in two; nothing for trees that neither program is made for. */
+/** About what C needs, in one thread and in two; nothing for trees that neither program is made for. */
 function floorsFor({ source }: Scenario, { floor, floorWalk }: Tools): Peer[] {
   if ("files" in source && source.files <= 4) return [];
   return [1, 2].map((threads) => ({
