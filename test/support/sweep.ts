@@ -8,6 +8,7 @@ import { manifest } from "./oracle.ts";
 import { makeSmallRoot } from "./small-root.ts";
 
 const MIB = 2 ** 20;
+const TOLD_EVERY = 250;
 
 /** A small root on one ext4, room for targets on another. */
 export interface Sweep extends FaultSweep {
@@ -37,13 +38,14 @@ export async function openSweep(kind: "first" | "update", jobs = 1): Promise<Swe
     calls: await countCalls(await fresh(), targets.mountPoint),
     run: async (faults) => {
       const findings: string[] = [];
+      const tell = tellSweep(`${kind} run, ${jobs} threads`, faults.length);
       await twoAtATime(faults, async (fault) => {
         const made = await fresh();
         // A kernel that says of a name that it is gone is believed: --delete takes it away.
         const isDenied = fault.errno === "ENOENT";
         const attempt = isDenied ? { ...made, args: made.args!.filter((arg) => arg !== "--delete") } : made;
         const found = await meet(fault, attempt);
-        findings.push(...found.map((each) => `${fault.errno} at call ${fault.at}: ${each}`));
+        findings.push(...tell(found.map((each) => `${fault.errno} at call ${fault.at}: ${each}`)));
         rmSync(attempt.target, { recursive: true, force: true });
       });
       return findings;
@@ -56,6 +58,17 @@ export async function openSweep(kind: "first" | "update", jobs = 1): Promise<Swe
       sources.close();
       targets.close();
     },
+  };
+}
+
+/** A long sweep that is cut short has told by then what it found, and how far it came. */
+function tellSweep(title: string, total: number): (found: readonly string[]) => readonly string[] {
+  let met = 0;
+  return (found) => {
+    met++;
+    for (const each of found) console.info(`${title}: ${each}`);
+    if (met % TOLD_EVERY === 0) console.info(`${title}: ${met} of ${total} faults met`);
+    return found;
   };
 }
 
