@@ -4,9 +4,9 @@ import { readFile, writeAll, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
 import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
-import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW } from "./batch-memory.ts";
+import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
 import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
-import { CTIME, INO_HIGH, INO_LOW } from "./layout.ts";
+import { CTIME, INO_HIGH } from "./layout.ts";
 
 const LOG_NAME = "relink";
 const MAGIC = Buffer.from("ddb1");
@@ -31,53 +31,48 @@ export type BatchLog = { tag: string; writtenNs: bigint; directories: LoggedDire
 export type PathSource = { pathOf(id: number): Buffer };
 
 /** What a batch is about to do, directory by directory; each row learns where in the log its names are. */
-export function* loggedOf(batch: BatchView, directories: PathSource): Generator<LoggedDirectory> {
+export function encodeBatch(batch: BatchView, directories: PathSource): Buffer {
+  const out = new GrowingBytes();
+  let count = 0;
   let logged = 0;
+  out.words(count);
   for (let index = 0; index < batch.directoryCount; index++) {
     const row = batch.directory(index);
     if (row[DIRECTORY_ROW.state] !== DONE) continue;
-    row[DIRECTORY_ROW.logged] = logged;
-    logged += row[DIRECTORY_ROW.nameCount] as number;
-    const first = row[DIRECTORY_ROW.firstName] as number;
-    yield {
-      path: directories.pathOf(row[DIRECTORY_ROW.id] as number),
-      ino: [row[DIRECTORY_ROW.inoHigh] as number, row[DIRECTORY_ROW.inoLow] as number],
-      mtime: row.subarray(DIRECTORY_ROW.mtime, DIRECTORY_ROW.print),
-      print: { high: row[DIRECTORY_ROW.print] as number, low: row[DIRECTORY_ROW.print + 1] as number },
-      names: Array.from({ length: row[DIRECTORY_ROW.nameCount] as number }, (_, at) =>
-        loggedName(batch, batch.name(first + at)),
-      ),
-    };
-  }
-}
-
-function loggedName(batch: BatchView, row: Uint32Array): LoggedName {
-  const target = batch.target(row[NAME_ROW.target] as number);
-  const inode = target.subarray(TARGET_ROW.inode);
-  const ref = target.slice(TARGET_ROW.ref, TARGET_ROW.ref + REF_WORDS);
-  return {
-    name: batch.textOf(row, NAME_ROW.text),
-    victim: batch.victim(row[NAME_ROW.victim] as number).subarray(0, CTIME),
-    target: [inode[INO_HIGH] as number, inode[INO_LOW] as number],
-    ref: Buffer.from(ref.buffer),
-  };
-}
-
-function encode(directories: Iterable<LoggedDirectory>): Buffer {
-  const out = new GrowingBytes();
-  let count = 0;
-  out.words(count);
-  for (const { path, ino, mtime, print, names } of directories) {
+    const [first = 0, names = 0] = row.subarray(DIRECTORY_ROW.firstName);
     count++;
+    row[DIRECTORY_ROW.logged] = logged;
+    logged += names;
+    out.bytes(directories.pathOf(row[DIRECTORY_ROW.id] as number));
+    out.row(row, DIRECTORY_ROW.inoHigh, DIRECTORY_ROW.state - DIRECTORY_ROW.inoHigh);
+    out.words(names);
+    for (let at = first; at < first + names; at++) encodeName(out, batch, batch.name(at));
+  }
+  out.whole.writeUInt32LE(count);
+  return out.whole;
+}
+
+function encodeName(out: GrowingBytes, batch: BatchView, name: Uint32Array): void {
+  const target = batch.target(name[NAME_ROW.target] as number);
+  out.bytes(batch.bytesOf(name, NAME_ROW.text));
+  out.row(batch.victim(name[NAME_ROW.victim] as number), VICTIM_ROW.state, CTIME);
+  out.row(target, TARGET_ROW.inode + INO_HIGH, 2);
+  out.row(target, TARGET_ROW.ref, REF_WORDS);
+}
+
+export function encodeDirectories(directories: readonly LoggedDirectory[]): Buffer {
+  const out = new GrowingBytes();
+  out.words(directories.length);
+  for (const { path, ino, mtime, print, names } of directories) {
     out.bytes(path);
     out.words(...ino, ...mtime, print.high, print.low, names.length);
     for (const { name, victim, target, ref } of names) {
       out.bytes(name);
-      out.words(...victim.subarray(0, CTIME), ...target);
+      out.row(victim, 0, CTIME);
+      out.words(...target);
       out.raw(ref);
     }
   }
-  out.whole.writeUInt32LE(count);
   return out.whole;
 }
 
@@ -85,20 +80,16 @@ function encode(directories: Iterable<LoggedDirectory>): Buffer {
 const tagOf = (digest: Buffer): string => digest.toString("hex", 0, 8);
 
 /**
- * What a killed run leaves to the next one; durable with the batch's syncfs.
+ * What a killed run leaves to the next one, encoded; durable with the batch's syncfs.
  * @returns its tag. @throws SysError
  */
-export function writeBatchLog(
-  { sys, scratch }: Kernel,
-  logFd: number,
-  directories: Iterable<LoggedDirectory>,
-): string {
-  const body = encode(directories);
+export function writeBatchLog({ sys, scratch }: Kernel, logFd: number, body: Buffer): string {
   const digest = blake3(body);
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
   try {
-    writeAll(sys, fd, Buffer.concat([MAGIC, digest, body]));
+    writeAll(sys, fd, Buffer.concat([MAGIC, digest]));
+    writeAll(sys, fd, body);
   } finally {
     sys.close(fd);
   }

@@ -8,6 +8,7 @@ import {
   CLASS_AT_HIGH,
   CLASS_COUNT,
   CLASS_SURVIVOR,
+  INODE_WORDS,
   INO_HIGH,
   INO_LOW,
   NAMES_AT_HIGH,
@@ -56,6 +57,7 @@ export class BatchPlanner {
   readonly #parts: PlanParts;
   readonly #ref: Ref;
   readonly #names: PlaceReader;
+  readonly #member = new Uint32Array(INODE_WORDS);
   #draft = new BatchDraft();
   #siblings = 0;
   #most = 0;
@@ -106,8 +108,9 @@ export class BatchPlanner {
     }
     const room = this.#room(first, count);
     if (aims[0] !== undefined && (!isKnown || count > aims.length)) this.#use(aims[0], words);
+    const member = this.#member;
     for (let index = first; index < first + count; index++) {
-      const member = members.at(index).slice();
+      members.copy(index, member);
       if (aims.some(({ inode, place }) => place !== undefined && isSameInode(inode, member))) continue;
       if (this.#isAtLimit(member)) {
         if (count > 1) this.#siblings++;
@@ -115,16 +118,25 @@ export class BatchPlanner {
       }
       const aim = aims.find(({ links }) => room === 0 || links + (member[NAMES_COUNT] as number) <= room);
       if (aim === undefined) {
-        const opened = this.#aim(member, aims.length);
+        const opened = this.#aim(member.slice(), aims.length);
         aims.push(opened);
         this.#siblings++;
         this.#use(opened, words);
         continue;
       }
       aim.links += member[NAMES_COUNT] as number;
-      this.#draft.addVictim(member, this.#names.of(member), this.#use(aim, words));
+      this.#giveWay(member, this.#use(aim, words));
       if (this.#isFull()) yield this.#take();
     }
+  }
+
+  /** All names of the member are to lead to the target of the draft. */
+  #giveWay(member: Uint32Array, target: number): void {
+    const draft = this.#draft;
+    const victim = draft.addVictim(member);
+    this.#names.each(member, (place) => {
+      draft.addName(place, victim, target);
+    });
   }
 
   /** The member that is to survive, or the first that the store can still name. */
@@ -146,7 +158,7 @@ export class BatchPlanner {
 
   #aim(inode: Uint32Array, sibling: number): Aim {
     const links = (inode[NLINK] as number) + 1;
-    return { sibling, links, inode, place: this.#names.of(inode, 1)[0], drafted: undefined };
+    return { sibling, links, inode, place: this.#names.first(inode), drafted: undefined };
   }
 
   /** What the store has already: by a name in the tree where one is a member, else by its object's name alone. */
@@ -161,7 +173,7 @@ export class BatchPlanner {
     }
     return objects.map(({ sibling, inoHigh, inoLow, links }) => {
       const member = inTree.get(`${String(inoHigh)}:${String(inoLow)}`);
-      const place = member === undefined ? undefined : this.#names.of(member, 1)[0];
+      const place = member === undefined ? undefined : this.#names.first(member);
       const inode = (member ?? sample).slice();
       inode[INO_HIGH] = inoHigh;
       inode[INO_LOW] = inoLow;

@@ -1,7 +1,7 @@
 import type { Compared } from "../options.ts";
 import type { Kernel } from "../sys/files.ts";
 import type { Store } from "../../store/store.ts";
-import { loggedOf, writeBatchLog, type PathSource } from "./batch-log.ts";
+import { encodeBatch, writeBatchLog, type PathSource } from "./batch-log.ts";
 import type { BatchMemory, BatchView } from "./batch-memory.ts";
 import { closeBatch } from "./finish-interrupted.ts";
 import type { RelinkTask } from "./messages.ts";
@@ -47,7 +47,7 @@ export class BatchRunner {
       tasksOf(batch.targetCount, pool.jobs, (range) => ({ type: "adopt", ...range, batch: memory })),
     );
     if (!(await pool.run(on("prepare", "")))) return false;
-    const log = writeBatchLog(kernel, logFd, loggedOf(batch, directories));
+    const log = writeBatchLog(kernel, logFd, encodeBatch(batch, directories));
     await store.seal();
     const isWhole = await pool.run(on("replace", log));
     closeBatch({ kernel, rootFd, tmpFd, logFd, objectsFd });

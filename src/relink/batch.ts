@@ -2,6 +2,8 @@ import { REF_WORDS } from "../../store/store.ts";
 import type { BatchMemory } from "./batch-memory.ts";
 import { DIRECTORY_ROW, NAME_ROW, NO_DIRECTORY, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
 import { freedBytes } from "./classes.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
+import { GrowingRows } from "./growing-rows.ts";
 import type { HeapReader } from "./heap.ts";
 import {
   GENERATION,
@@ -12,6 +14,7 @@ import {
   UNREAD,
   XATTR_VARIANT,
   numberAt,
+  putNumber,
 } from "./layout.ts";
 import type { ScatteredRecords } from "./record-file.ts";
 
@@ -22,20 +25,40 @@ export type Place = { directory: number; name: Buffer; unit: number };
 export class PlaceReader {
   readonly #places: ScatteredRecords;
   readonly #heap: HeapReader;
+  readonly #place = new Uint32Array(PLACE_WORDS);
 
   constructor(places: ScatteredRecords, heap: HeapReader) {
     this.#places = places;
     this.#heap = heap;
   }
 
-  of(inode: Uint32Array, most = Infinity): Place[] {
-    const first = numberAt(inode, NAMES_AT_HIGH);
-    const count = Math.min(most, inode[NAMES_COUNT] as number);
-    return Array.from({ length: count }, (_, index) => {
-      const place = this.#places.at(first + index);
-      const [directory = 0] = place;
-      return { directory, unit: place[PLACE_WORDS - 1] as number, name: this.#heap.read(place, 1) };
-    });
+  of(inode: Uint32Array): Place[] {
+    return Array.from({ length: inode[NAMES_COUNT] as number }, (_, index) => this.#at(inode, index));
+  }
+
+  first(inode: Uint32Array): Place | undefined {
+    return inode[NAMES_COUNT] === 0 ? undefined : this.#at(inode, 0);
+  }
+
+  /** A name is valid until the next is asked for. */
+  each(inode: Uint32Array, visit: (place: Place) => void): void {
+    const count = inode[NAMES_COUNT] as number;
+    for (let index = 0; index < count; index++) visit(this.#view(inode, index));
+  }
+
+  #at(inode: Uint32Array, index: number): Place {
+    const { directory, name, unit } = this.#view(inode, index);
+    return { directory, name: Buffer.from(name), unit };
+  }
+
+  #view(inode: Uint32Array, index: number): Place {
+    const place = this.#place;
+    this.#places.copy(numberAt(inode, NAMES_AT_HIGH) + index, place);
+    return {
+      directory: place[0] as number,
+      name: this.#heap.view(place, 1),
+      unit: place[PLACE_WORDS - 1] as number,
+    };
   }
 }
 
@@ -49,113 +72,129 @@ export type Target = {
   isAgain: boolean;
 };
 
-type Entry = Place & { victim: number; target: number };
+/** A name's row while the names are in no order yet: as it will be, and its directory. */
+const DRAFT_DIRECTORY = NAME_ROW.words;
+const DRAFT_WORDS = NAME_ROW.words + 1;
 
-/** A batch while it is put together: plain values, turned into shared tables at the end. */
+/** A batch while it is put together, row by row. */
 export class BatchDraft {
-  readonly #entries: Entry[] = [];
-  readonly #victims: Uint32Array[] = [];
-  readonly #targets: Target[] = [];
-  #textBytes = 0;
+  readonly #names = new GrowingRows(DRAFT_WORDS);
+  readonly #victims = new GrowingRows(VICTIM_ROW.words);
+  readonly #targets = new GrowingRows(TARGET_ROW.words);
+  /** Names, each with a NUL. */
+  readonly #text = new GrowingBytes();
 
   get names(): number {
-    return this.#entries.length;
+    return this.#names.count;
   }
   get targets(): number {
-    return this.#targets.length;
+    return this.#targets.count;
   }
 
   /** @returns its number in this batch */
-  addTarget(target: Target): number {
-    this.#textBytes += (target.place?.name.length ?? 0) + 1;
-    return this.#targets.push(target) - 1;
+  addTarget({ ref, inode, place, isAgain }: Target): number {
+    const at = this.#targets.add();
+    const { view } = this.#targets;
+    view.set(ref.subarray(0, REF_WORDS), at + TARGET_ROW.ref);
+    view.set(inode.subarray(0, STATE_WORDS), at + TARGET_ROW.inode);
+    view[at + TARGET_ROW.directory] = place?.directory ?? NO_DIRECTORY;
+    this.#putText(view, at + TARGET_ROW.text, place?.name ?? Buffer.alloc(0));
+    view[at + TARGET_ROW.again] = isAgain ? 1 : 0;
+    view[at + TARGET_ROW.unread] = inode[UNREAD] as number;
+    view[at + TARGET_ROW.generation] = inode[GENERATION] as number;
+    view.set(inode.subarray(XATTR_VARIANT, XATTR_VARIANT + 2), at + TARGET_ROW.xattrs);
+    return this.#targets.count - 1;
   }
 
-  addVictim(inode: Uint32Array, places: readonly Place[], target: number): void {
-    const victim = this.#victims.push(inode.slice()) - 1;
-    for (const place of places) {
-      this.#textBytes += place.name.length + 1;
-      this.#entries.push({ ...place, victim, target });
-    }
+  /** @returns its number in this batch */
+  addVictim(inode: Uint32Array): number {
+    const at = this.#victims.add();
+    const { view } = this.#victims;
+    for (let word = 0; word < STATE_WORDS; word++) view[at + VICTIM_ROW.state + word] = inode[word] as number;
+    view[at + VICTIM_ROW.namesCount] = inode[NAMES_COUNT] as number;
+    putNumber(view, at + VICTIM_ROW.freedBlocks, freedBytes(inode) / 512);
+    return this.#victims.count - 1;
+  }
+
+  addName({ directory, name, unit }: Place, victim: number, target: number): void {
+    const at = this.#names.add();
+    const { view } = this.#names;
+    this.#putText(view, at + NAME_ROW.text, name);
+    view[at + NAME_ROW.victim] = victim;
+    view[at + NAME_ROW.target] = target;
+    view[at + NAME_ROW.unit] = unit;
+    view[at + DRAFT_DIRECTORY] = directory;
+  }
+
+  #putText(row: Uint32Array, at: number, name: Buffer): void {
+    row[at] = this.#text.length;
+    row[at + 1] = name.length;
+    this.#text.raw(name);
+    this.#text.raw(NUL);
   }
 
   /** The tables, names sorted by directory. */
   toMemory(): BatchMemory {
-    const entries = this.#entries.sort((a, b) => a.directory - b.directory || a.name.compare(b.name));
-    const text = new TextTable(this.#textBytes);
-    const used = new Set(entries.map(({ target }) => target));
+    this.#askOnlyOfUsed();
+    const order = this.#order();
+    const { view } = this.#names;
+    const names = new SharedArrayBuffer(order.length * NAME_ROW.words * 4);
+    const rows = new Uint32Array(names);
+    const directories = new GrowingRows(DIRECTORY_ROW.words);
+    let directoryAt = 0;
+    for (let index = 0; index < order.length; index++) {
+      const from = (order[index] as number) * DRAFT_WORDS;
+      const to = index * NAME_ROW.words;
+      for (let word = 0; word < NAME_ROW.words; word++) rows[to + word] = view[from + word] as number;
+      const id = view[from + DRAFT_DIRECTORY] as number;
+      if (index === 0 || directories.view[directoryAt + DIRECTORY_ROW.id] !== id) {
+        directoryAt = directories.add();
+        directories.view[directoryAt + DIRECTORY_ROW.id] = id;
+        directories.view[directoryAt + DIRECTORY_ROW.firstName] = index;
+      }
+      (directories.view[directoryAt + DIRECTORY_ROW.nameCount] as number)++;
+    }
     return {
-      names: shared(entries, NAME_ROW.words, (row, entry) => {
-        text.put(entry.name, row, NAME_ROW.text);
-        row[NAME_ROW.victim] = entry.victim;
-        row[NAME_ROW.target] = entry.target;
-        row[NAME_ROW.unit] = entry.unit;
-      }),
-      directories: directoriesOf(entries),
-      victims: shared(this.#victims, VICTIM_ROW.words, (row, inode) => {
-        row.set(inode.subarray(0, STATE_WORDS), VICTIM_ROW.state);
-        row[VICTIM_ROW.namesCount] = inode[NAMES_COUNT] as number;
-        row[VICTIM_ROW.freedBlocks] = Math.floor(freedBytes(inode) / 512 / 0x100000000);
-        row[VICTIM_ROW.freedBlocks + 1] = (freedBytes(inode) / 512) >>> 0;
-      }),
-      targets: shared(this.#targets, TARGET_ROW.words, (row, target, index) => {
-        putTarget(row, target, text);
-        row[TARGET_ROW.unread] = used.has(index) ? (target.inode[UNREAD] as number) : 0;
-      }),
-      text: text.memory,
+      names,
+      directories: directories.toShared(),
+      victims: this.#victims.toShared(),
+      targets: this.#targets.toShared(),
+      text: sharedBytes(this.#text.whole),
     };
   }
+
+  /** Only what names are about to give way to has to be read. */
+  #askOnlyOfUsed(): void {
+    const used = new Uint8Array(this.#targets.count);
+    const { view } = this.#names;
+    for (let at = 0; at < this.#names.count * DRAFT_WORDS; at += DRAFT_WORDS)
+      used[view[at + NAME_ROW.target] as number] = 1;
+    for (let index = 0; index < used.length; index++)
+      if (used[index] === 0) this.#targets.view[index * TARGET_ROW.words + TARGET_ROW.unread] = 0;
+  }
+
+  /** Rows of names by directory, then by name. */
+  #order(): Uint32Array {
+    const { view } = this.#names;
+    const text = this.#text.whole;
+    const order = Uint32Array.from({ length: this.#names.count }, (_, index) => index);
+    return order.sort((a, b) => {
+      const [atA, atB] = [a * DRAFT_WORDS, b * DRAFT_WORDS];
+      const apart = (view[atA + DRAFT_DIRECTORY] as number) - (view[atB + DRAFT_DIRECTORY] as number);
+      if (apart !== 0) return apart;
+      const [fromA, fromB] = [view[atA + NAME_ROW.text] as number, view[atB + NAME_ROW.text] as number];
+      const endA = fromA + (view[atA + NAME_ROW.length] as number);
+      const endB = fromB + (view[atB + NAME_ROW.length] as number);
+      return text.compare(text, fromB, endB, fromA, endA);
+    });
+  }
 }
 
-function putTarget(row: Uint32Array, { ref, inode, place, isAgain }: Target, text: TextTable): void {
-  row.set(ref.subarray(0, REF_WORDS), TARGET_ROW.ref);
-  row.set(inode.subarray(0, STATE_WORDS), TARGET_ROW.inode);
-  row[TARGET_ROW.directory] = place?.directory ?? NO_DIRECTORY;
-  text.put(place?.name ?? Buffer.alloc(0), row, TARGET_ROW.text);
-  row[TARGET_ROW.again] = isAgain ? 1 : 0;
-  row[TARGET_ROW.generation] = inode[GENERATION] as number;
-  row.set(inode.subarray(XATTR_VARIANT, XATTR_VARIANT + 2), TARGET_ROW.xattrs);
-}
+const NUL = Buffer.alloc(1);
 
-function directoriesOf(entries: readonly Entry[]): SharedArrayBuffer {
-  const starts = entries.flatMap(({ directory }, index) =>
-    index === 0 || entries[index - 1]?.directory !== directory ? [index] : [],
-  );
-  return shared(starts, DIRECTORY_ROW.words, (row, start, index) => {
-    row[DIRECTORY_ROW.id] = entries[start]?.directory ?? 0;
-    row[DIRECTORY_ROW.firstName] = start;
-    row[DIRECTORY_ROW.nameCount] = (starts[index + 1] ?? entries.length) - start;
-  });
-}
-
-function shared<T>(
-  items: readonly T[],
-  words: number,
-  fill: (row: Uint32Array, item: T, index: number) => void,
-): SharedArrayBuffer {
-  const memory = new SharedArrayBuffer(items.length * words * 4);
-  const view = new Uint32Array(memory);
-  items.forEach((item, index) => {
-    fill(view.subarray(index * words, (index + 1) * words), item, index);
-  });
+/** One byte at least: what addresses it wants some. */
+function sharedBytes(bytes: Buffer): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(Math.max(1, bytes.length));
+  Buffer.from(memory).set(bytes);
   return memory;
-}
-
-/** NUL-terminated names; their position and length go into a row. */
-class TextTable {
-  readonly memory: SharedArrayBuffer;
-  readonly #bytes: Buffer;
-  #next = 0;
-
-  constructor(sizeBytes: number) {
-    this.memory = new SharedArrayBuffer(Math.max(1, sizeBytes));
-    this.#bytes = Buffer.from(this.memory);
-  }
-
-  put(name: Buffer, row: Uint32Array, at: number): void {
-    row[at] = this.#next;
-    row[at + 1] = name.length;
-    this.#bytes.set(name, this.#next);
-    this.#next += name.length + 1;
-  }
 }

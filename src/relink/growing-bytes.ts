@@ -10,8 +10,13 @@ export class GrowingBytes {
     this.#bytes = larger;
   }
   words(...words: number[]): void {
-    this.#room(words.length * 4);
-    for (const word of words) this.#end = this.#bytes.writeUInt32LE(word >>> 0, this.#end);
+    this.row(words, 0, words.length);
+  }
+  /** `count` words of a row, from `at` on. */
+  row(row: ArrayLike<number>, at: number, count: number): void {
+    this.#room(count * 4);
+    for (let index = at; index < at + count; index++)
+      this.#end = this.#bytes.writeUInt32LE((row[index] as number) >>> 0, this.#end);
   }
   bytes(bytes: Uint8Array): void {
     this.words(bytes.length);

@@ -56,8 +56,13 @@ export class HeapReader {
 
   /** A copy of the name whose three words begin at `at`. */
   read(words: Uint32Array, at: number): Buffer {
+    return Buffer.from(this.view(words, at));
+  }
+
+  /** As `read`, valid until the next call. */
+  view(words: Uint32Array, at: number): Buffer {
     const head = words[at] as number;
     const position = (words[at + 1] as number) * HIGH + (words[at + 2] as number);
-    return Buffer.from((this.#caches[head >>> 16] as BlockCache).read(position, head & 0xffff));
+    return (this.#caches[head >>> 16] as BlockCache).read(position, head & 0xffff);
   }
 }

@@ -125,7 +125,7 @@ export class RoomMaker {
 
   #named(member: Uint32Array): Survivor {
     const state = member.slice();
-    return { type: "name", state, place: this.#names.of(state, 1)[0] as Place };
+    return { type: "name", state, place: this.#names.first(state) as Place };
   }
 
   /** Not what the store has under another number: as long as that name is there nothing is freed. */

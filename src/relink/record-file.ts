@@ -146,6 +146,11 @@ export class ScatteredRecords {
     return new Uint32Array(buffer, byteOffset, this.#words);
   }
 
+  /** As `at`, into words of the caller's. @throws SysError */
+  copy(index: number, into: Uint32Array): void {
+    this.#cache.copyWords(index * this.#words * 4, into);
+  }
+
   /** As BlockCache.forget. */
   forget(): void {
     this.#cache.forget();

@@ -47,7 +47,7 @@ const READ_TASK = 512;
 const ROWS_AFTER_MS = 5_000;
 /** What the store, its index and a log need at first; with less, names are replaced without it. */
 export const ROOM: Room = { bytes: 32 << 20, inodes: 1024 };
-const NAMES_MOST = 65_536;
+const NAMES_MOST = 131_072;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;

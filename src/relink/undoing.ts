@@ -151,11 +151,9 @@ export class Undoing {
     const victim = new Uint32Array(INODE_WORDS);
     victim.set(record);
     victim[NAMES_COUNT] = places.length;
-    this.#draft.addVictim(
-      victim,
-      places,
-      this.#draft.addTarget({ ...target, place: undefined, isAgain: false }),
-    );
+    const index = this.#draft.addTarget({ ...target, place: undefined, isAgain: false });
+    const number = this.#draft.addVictim(victim);
+    for (const place of places) this.#draft.addName(place, number, index);
     this.#draftBytes += sizeBytes;
   }
 

@@ -6,7 +6,7 @@ import { Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs } from "../tree/attributes.ts";
 import { openBelow, parentAndName } from "../tree/path.ts";
 import { entryFailure, type EntryFailure } from "../work/errors.ts";
-import { forgetBatchLog, writeBatchLog, type LoggedDirectory } from "../relink/batch-log.ts";
+import { encodeDirectories, forgetBatchLog, writeBatchLog, type LoggedDirectory } from "../relink/batch-log.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import { isInode, isState } from "../relink/inode-state.ts";
 import type { Interrupted } from "../relink/interrupted.ts";
@@ -42,7 +42,7 @@ export class Replacing {
   run(replacements: readonly Replacement[]): Outcome[] {
     const { rootFd, logFd } = this.#parts;
     const directories = logDirectories(this.#parts, replacements);
-    writeBatchLog(this.#kernel, logFd, directories);
+    writeBatchLog(this.#kernel, logFd, encodeDirectories(directories));
     check(this.#kernel.sys.syncfs(rootFd), "syncfs");
     const failures = new Map<string, EntryFailure>();
     for (const replacement of replacements) {

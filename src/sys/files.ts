@@ -15,6 +15,8 @@ import type { Address, Sys } from "./sys.ts";
 
 /** include/uapi/linux/limits.h, with the NUL. */
 export const PATH_MAX = 4096;
+/** What one call writes at most: so much is copied to where the kernel finds it. */
+const WRITE_BYTES = 1 << 20;
 
 /** A thread's kernel with room for strings. */
 export type Kernel = { sys: Sys; scratch: Scratch };
@@ -124,10 +126,11 @@ export function writeFileDurably(
 }
 
 export function writeAll(sys: Sys, fd: number, content: Buffer): void {
-  const memory = sys.allocate(Math.max(1, content.length));
-  memory.bytes.set(content);
+  const memory = sys.allocate(Math.max(1, Math.min(WRITE_BYTES, content.length)));
   for (let at = 0; at < content.length;) {
-    at += check(sys.write(fd, memory.address + at, content.length - at), "write");
+    const part = content.subarray(at, at + WRITE_BYTES);
+    memory.bytes.set(part);
+    at += check(sys.write(fd, memory.address, part.length), "write");
   }
 }
 

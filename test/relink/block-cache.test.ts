@@ -38,6 +38,20 @@ describe("a block cache", () => {
     );
   });
 
+  it("copies words as it reads bytes", () => {
+    const fd = openSync(file, "r");
+    const cache = new BlockCache(sys, fd, 20_000);
+    const place = fc.tuple(fc.nat(FILE_BYTES / 4), fc.nat(256));
+    fc.assert(
+      fc.property(place, ([word, count]) => {
+        fc.pre((word + count) * 4 <= FILE_BYTES);
+        const words = new Uint32Array(count);
+        cache.copyWords(word * 4, words);
+        expect(Buffer.from(words.buffer)).toEqual(content.subarray(word * 4, (word + count) * 4));
+      }),
+    );
+  });
+
   it("reads from memory what it keeps, and anew what it was told to forget", () => {
     const changing = join(work, "changing");
     writeFileSync(changing, "before");
