@@ -31,7 +31,7 @@ export type { IndexRow } from "./index/index.ts";
 export { STORE_NAME } from "./layout.ts";
 export { ContentMover, SMALL_BYTES } from "./content.ts";
 export { LARGE_BYTES } from "./index/index.ts";
-export { blake3 } from "./hash/blake3.ts";
+export { blake3, openHasher } from "./hash/blake3.ts";
 export { NO_OBJECT, REF_BYTES, REF_WORDS, Ref } from "./ref.ts";
 export { Ledger } from "./index/ledger.ts";
 export { looksSound } from "./index/soundness.ts";

@@ -2,7 +2,7 @@ import { AT_SYMLINK_NOFOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_WRONLY } from "../sy
 import { check, errno } from "../sys/errors.ts";
 import { readFile, writeAll, type Kernel } from "../sys/files.ts";
 import { Stat } from "../sys/stat.ts";
-import { REF_BYTES, REF_WORDS, blake3 } from "../../store/store.ts";
+import { REF_BYTES, REF_WORDS, blake3, openHasher } from "../../store/store.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DIRECTORY_ROW, DONE, NAME_ROW, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
 import { BytesReader, GrowingBytes } from "./growing-bytes.ts";
@@ -11,6 +11,9 @@ import { CTIME, INO_HIGH } from "./layout.ts";
 const LOG_NAME = "relink";
 const MAGIC = Buffer.from("ddb1");
 const DIGEST_BYTES = 32;
+const HEAD_BYTES = MAGIC.length + DIGEST_BYTES;
+/** A log is written in parts of about this size. */
+const PART_BYTES = 1 << 20;
 
 /** An inode number as its two words. */
 export type InoWords = readonly [high: number, low: number];
@@ -30,26 +33,29 @@ export type BatchLog = { tag: string; writtenNs: bigint; directories: LoggedDire
 
 export type PathSource = { pathOf(id: number): Buffer };
 
-/** What a batch is about to do, directory by directory; each row learns where in the log its names are. */
-export function encodeBatch(batch: BatchView, directories: PathSource): Buffer {
+/**
+ * What a batch is about to do, directory by directory, as the body of a log; each row learns where in it its names are.
+ * A part is valid until the next is asked for.
+ */
+export function* encodeBatch(batch: BatchView, directories: PathSource): Generator<Buffer> {
   const out = new GrowingBytes();
-  let count = 0;
   let logged = 0;
-  out.words(count);
+  out.words(batch.preparedCount);
   for (let index = 0; index < batch.directoryCount; index++) {
     const row = batch.directory(index);
     if (row[DIRECTORY_ROW.state] !== DONE) continue;
     const [first = 0, names = 0] = row.subarray(DIRECTORY_ROW.firstName);
-    count++;
     row[DIRECTORY_ROW.logged] = logged;
     logged += names;
     out.bytes(directories.pathOf(row[DIRECTORY_ROW.id] as number));
     out.row(row, DIRECTORY_ROW.inoHigh, DIRECTORY_ROW.state - DIRECTORY_ROW.inoHigh);
     out.words(names);
     for (let at = first; at < first + names; at++) encodeName(out, batch, batch.name(at));
+    if (out.length < PART_BYTES) continue;
+    yield out.whole;
+    out.clear();
   }
-  out.whole.writeUInt32LE(count);
-  return out.whole;
+  yield out.whole;
 }
 
 function encodeName(out: GrowingBytes, batch: BatchView, name: Uint32Array): void {
@@ -60,7 +66,8 @@ function encodeName(out: GrowingBytes, batch: BatchView, name: Uint32Array): voi
   out.row(target, TARGET_ROW.ref, REF_WORDS);
 }
 
-export function encodeDirectories(directories: readonly LoggedDirectory[]): Buffer {
+/** As encodeBatch. */
+export function encodeDirectories(directories: readonly LoggedDirectory[]): Buffer[] {
   const out = new GrowingBytes();
   out.words(directories.length);
   for (const { path, ino, mtime, print, names } of directories) {
@@ -73,27 +80,33 @@ export function encodeDirectories(directories: readonly LoggedDirectory[]): Buff
       out.raw(ref);
     }
   }
-  return out.whole;
+  return [out.whole];
 }
 
 /** Tells this log from every other one. */
 const tagOf = (digest: Buffer): string => digest.toString("hex", 0, 8);
 
 /**
- * What a killed run leaves to the next one, encoded; durable with the batch's syncfs.
+ * What a killed run leaves to the next one, from the parts of its body; durable with the batch's syncfs.
  * @returns its tag. @throws SysError
  */
-export function writeBatchLog({ sys, scratch }: Kernel, logFd: number, body: Buffer): string {
-  const digest = blake3(body);
+export function writeBatchLog({ sys, scratch }: Kernel, logFd: number, parts: Iterable<Buffer>): string {
+  const hasher = openHasher();
   const flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | sys.O_NOFOLLOW;
   const fd = check(sys.openat(logFd, scratch.text(LOG_NAME), flags, 0o600), "openat", LOG_NAME);
   try {
-    writeAll(sys, fd, Buffer.concat([MAGIC, digest]));
-    writeAll(sys, fd, body);
+    // Until its digest is there it is one that is torn.
+    writeAll(sys, fd, Buffer.alloc(HEAD_BYTES));
+    for (const part of parts) {
+      hasher.update(part);
+      writeAll(sys, fd, part);
+    }
+    const digest = hasher.finish();
+    writeAll(sys, fd, Buffer.concat([MAGIC, digest]), 0);
+    return tagOf(digest);
   } finally {
     sys.close(fd);
   }
-  return tagOf(digest);
 }
 
 export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
@@ -105,9 +118,8 @@ export function forgetBatchLog({ sys, scratch }: Kernel, logFd: number): void {
 export function readBatchLog(kernel: Kernel, logFd: number): BatchLog {
   const none = { tag: "", writtenNs: 0n, directories: [] };
   const content = readFile(kernel, logFd, LOG_NAME);
-  const start = MAGIC.length + DIGEST_BYTES;
-  if (content === undefined || content.length < start) return none;
-  const [body, digest] = [content.subarray(start), content.subarray(MAGIC.length, start)];
+  if (content === undefined || content.length < HEAD_BYTES) return none;
+  const [body, digest] = [content.subarray(HEAD_BYTES), content.subarray(MAGIC.length, HEAD_BYTES)];
   if (!content.subarray(0, MAGIC.length).equals(MAGIC)) return none;
   if (!blake3(body).equals(digest)) return none;
   const stat = new Stat(kernel.sys);

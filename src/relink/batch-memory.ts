@@ -91,6 +91,13 @@ export class BatchView {
   get directoryCount(): number {
     return this.#directories.length / DIRECTORY_ROW.words;
   }
+  /** Directories that were taken down. */
+  get preparedCount(): number {
+    let count = 0;
+    for (let at: number = DIRECTORY_ROW.state; at < this.#directories.length; at += DIRECTORY_ROW.words)
+      if (this.#directories[at] === DONE) count++;
+    return count;
+  }
   get victimCount(): number {
     return this.#victims.length / VICTIM_ROW.words;
   }

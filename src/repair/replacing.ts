@@ -6,7 +6,12 @@ import { Ref } from "../../store/store.ts";
 import { XattrCalls, sameXattrs } from "../tree/attributes.ts";
 import { openBelow, parentAndName } from "../tree/path.ts";
 import { entryFailure, type EntryFailure } from "../work/errors.ts";
-import { encodeDirectories, forgetBatchLog, writeBatchLog, type LoggedDirectory } from "../relink/batch-log.ts";
+import {
+  encodeDirectories,
+  forgetBatchLog,
+  writeBatchLog,
+  type LoggedDirectory,
+} from "../relink/batch-log.ts";
 import { finishInterrupted } from "../relink/finish-interrupted.ts";
 import { isInode, isState } from "../relink/inode-state.ts";
 import type { Interrupted } from "../relink/interrupted.ts";

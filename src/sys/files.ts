@@ -125,12 +125,16 @@ export function writeFileDurably(
   check(sys.fsync(dirFd), "fsync", name);
 }
 
-export function writeAll(sys: Sys, fd: number, content: Buffer): void {
+/** Appends, or writes from a position on. @throws SysError */
+export function writeAll(sys: Sys, fd: number, content: Buffer, position?: number): void {
   const memory = sys.allocate(Math.max(1, Math.min(WRITE_BYTES, content.length)));
   for (let at = 0; at < content.length;) {
     const part = content.subarray(at, at + WRITE_BYTES);
     memory.bytes.set(part);
-    at += check(sys.write(fd, memory.address, part.length), "write");
+    at +=
+      position === undefined
+        ? check(sys.write(fd, memory.address, part.length), "write")
+        : check(sys.pwrite(fd, memory.address, part.length, position + at), "pwrite");
   }
 }
 
