@@ -5,7 +5,7 @@ import { REF_WORDS, type StoreSession } from "../../store/store.ts";
 import { fromSource, onSource, onTarget, targetFailed, EntryFailure } from "../work/errors.ts";
 import { statOpen } from "../work/source-file.ts";
 import type { BatchView } from "./batch-memory.ts";
-import { DONE, FAILED, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
+import { DONE, FAILED, NAME_ROW, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
 import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
@@ -41,20 +41,21 @@ export class Adopter {
       };
       target[TARGET_ROW.state] = FAILED;
       this.#thread.attempt(path, () => {
-        if (this.#adopt(session, batch, target)) target[TARGET_ROW.state] = DONE;
+        if (this.#adopt(session, batch, index)) target[TARGET_ROW.state] = DONE;
       });
     }
     this.#thread.flush();
   }
 
   /** false: it is damaged, which was told, and nothing is to be linked to it. */
-  #adopt(session: StoreSession, batch: BatchView, target: Uint32Array): boolean {
+  #adopt(session: StoreSession, batch: BatchView, index: number): boolean {
     const { ref, stat, generations } = this.#thread;
+    const target = batch.target(index);
     ref.copyFrom(target, TARGET_ROW.ref);
     const directory = target[TARGET_ROW.directory] as number;
     const isSound =
       directory === NO_DIRECTORY
-        ? this.#lookAtObject(session, target)
+        ? this.#lookAtObject(session, batch, index)
         : this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
     if (!isSound) return false;
     onTarget(session.stat(ref, stat), "statx");
@@ -82,28 +83,47 @@ export class Adopter {
   }
 
   /** An object that has no name in the stock. */
-  #lookAtObject(session: StoreSession, target: Uint32Array): boolean {
-    const look = this.#lookAtRest(session, target);
+  #lookAtObject(session: StoreSession, batch: BatchView, index: number): boolean {
+    const look = this.#lookAtRest(session, batch.target(index));
     if (look === "sound") return true;
-    if (typeof look !== "string") return this.#leaveDamaged(session, look);
     if (look === "bad") this.#discardOther(session);
-    throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
+    else if (look !== "absent" && !this.#isDiscarded(session, look)) return false;
+    return this.#adoptEqual(session, batch, index);
   }
 
-  /** Its attributes moved: the name goes, and the next run finds another survivor. A compact names it anew instead. */
+  /** Its name in the store is free: one of the inodes that were to give way to it takes it. */
+  #adoptEqual(session: StoreSession, batch: BatchView, index: number): boolean {
+    const target = batch.target(index);
+    const found = batch.firstNameOf(index);
+    if (found === undefined)
+      throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
+    const { name, directory } = found;
+    const victim = name[NAME_ROW.victim] as number;
+    target.set(batch.stateOf(victim), TARGET_ROW.inode);
+    target[TARGET_ROW.generation] = 0;
+    // Whether this run has read it is not known any more.
+    target[TARGET_ROW.unread] = 1;
+    const isAdopted = this.#adoptName(session, target, directory, batch.textOf(name, NAME_ROW.text));
+    if (isAdopted) batch.leaveNamesOf(victim);
+    return isAdopted;
+  }
+
+  /** Its attributes moved: the name goes. A compact names it anew instead, and does so first. */
   #discardOther(session: StoreSession): void {
-    if (this.#thread.damaged === undefined) session.discard(this.#thread.ref);
+    if (this.#thread.damaged !== undefined)
+      throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
+    session.discard(this.#thread.ref);
   }
 
   /**
    * What it lost others may have: it stays an object, so that a repair finds it, and nothing gives way to it. One that
-   * nobody names has nothing to be repaired.
+   * nobody names has nothing to be repaired, and goes.
    */
-  #leaveDamaged(session: StoreSession, digest: Buffer): false {
+  #isDiscarded(session: StoreSession, digest: Buffer): boolean {
     const { ref, stat, damaged } = this.#thread;
     if (stat.nlink === 1) {
       session.discard(ref);
-      throw new EntryFailure("EOBJECT", "the store's object was damaged; run again to use another one");
+      return true;
     }
     session.distrust(ref, stat.ino);
     if (damaged === undefined) throw damage();
@@ -170,8 +190,8 @@ export class Adopter {
       }
       const look = this.#lookAtRest(session, target);
       if (look === "sound") return true;
-      if (typeof look !== "string") return this.#leaveDamaged(session, look);
       if (look === "bad") this.#discardOther(session);
+      else if (look !== "absent" && !this.#isDiscarded(session, look)) return false;
     }
     throw changed();
   }

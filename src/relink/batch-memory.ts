@@ -114,8 +114,31 @@ export class BatchView {
   victim(index: number): Uint32Array {
     return this.#victims.subarray(index * VICTIM_ROW.words, (index + 1) * VICTIM_ROW.words);
   }
+  /** The state that the victim's inode must have. */
+  stateOf(victim: number): Uint32Array {
+    return this.victim(victim).subarray(VICTIM_ROW.state, VICTIM_ROW.state + STATE_WORDS);
+  }
   target(index: number): Uint32Array {
     return this.#targets.subarray(index * TARGET_ROW.words, (index + 1) * TARGET_ROW.words);
+  }
+
+  /** A name that is to lead to this target, and its directory. */
+  firstNameOf(target: number): { name: Uint32Array; directory: number } | undefined {
+    for (let index = 0; index < this.directoryCount; index++) {
+      const row = this.directory(index);
+      const first = row[DIRECTORY_ROW.firstName] as number;
+      const end = first + (row[DIRECTORY_ROW.nameCount] as number);
+      for (let at = first; at < end; at++)
+        if (this.#names[at * NAME_ROW.words + NAME_ROW.target] === target)
+          return { name: this.name(at), directory: row[DIRECTORY_ROW.id] as number };
+    }
+    return undefined;
+  }
+
+  /** The names of this victim stay as they are. */
+  leaveNamesOf(victim: number): void {
+    for (let at = 0; at < this.#names.length; at += NAME_ROW.words)
+      if (this.#names[at + NAME_ROW.victim] === victim) this.#names[at + NAME_ROW.state] = FAILED;
   }
 
   /** Whether the inode is the name's victim or its target. */

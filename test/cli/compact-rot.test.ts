@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compact, compactWell, type CompactRun } from "../support/compact.ts";
@@ -130,4 +130,47 @@ describe("relink of a root in which an object rotted", () => {
       expect(text(join(target, "daily.0/f"))).toBe(long);
     },
   );
+});
+
+describe("an object that nobody names any more", () => {
+  /** Its snapshots are gone; two sound copies with its attributes came since. */
+  function makeNameless(spoil: (object: string) => void): string {
+    const target = makeTarget({ variant: false });
+    compactWell(target);
+    const object = join(target, objectOf(target, "daily.0/f"));
+    for (const day of ["daily.8", "daily.9"]) {
+      mkdirSync(join(target, day));
+      execFileSync("cp", ["-p", object, join(target, day, "f")]);
+    }
+    for (const day of ["daily.0", "daily.1"]) rmSync(join(target, day), { recursive: true });
+    spoil(object);
+    return target;
+  }
+
+  /** One of the copies has become the object. */
+  function expectMerged(target: string): void {
+    expect(objectOf(target, "daily.8/f")).toBe(objectOf(target, "daily.9/f"));
+    expect(text(join(target, "daily.8/f"))).toBe(long);
+    expect(verify([target])).toMatchObject({ code: 0 });
+  }
+
+  it("gives its name to an equal file where it rotted, by compact and by relink", () => {
+    for (const heal of [compactWell, relinkWell]) {
+      const target = makeNameless((object) => flip(object, 5));
+      heal(target);
+      expectMerged(target);
+    }
+  });
+
+  it("counts the file that takes its name as neither replaced nor freed", () => {
+    const target = makeNameless((object) => flip(object, 5));
+    expect(relinkWell(target).summary).toMatchObject({ linkedNames: 1, mergedInodes: 1, failures: 0 });
+    expectMerged(target);
+  });
+
+  it("gives its name to an equal file where its mode was changed, by relink", () => {
+    const target = makeNameless((object) => chmodSync(object, 0o611));
+    relinkWell(target);
+    expectMerged(target);
+  });
 });
