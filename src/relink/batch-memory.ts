@@ -1,14 +1,47 @@
 import { REF_WORDS } from "../../store/store.ts";
 import { INO_HIGH, INO_LOW, STATE_WORDS } from "./layout.ts";
 
-/** Tables of a batch in memory that all threads share, as rows of 32-bit words; names are NUL-terminated in `text`. */
-export type BatchMemory = {
-  text: SharedArrayBuffer;
-  names: SharedArrayBuffer;
-  directories: SharedArrayBuffer;
-  victims: SharedArrayBuffer;
-  targets: SharedArrayBuffer;
+type Table = "names" | "directories" | "victims" | "targets";
+
+/**
+ * Tables of a batch in memory that all threads share, as rows of 32-bit words; names are NUL-terminated in `text`. The
+ * memory may be that of an earlier batch, and longer.
+ */
+export type BatchMemory = Readonly<Record<Table | "text", SharedArrayBuffer>> & {
+  words: Readonly<Record<Table, number>>;
 };
+
+/** Memory of batches that follow each other: threads would keep that of each until they collect their garbage. */
+export class BatchRoom {
+  readonly #memory = Object.fromEntries(
+    (["names", "directories", "victims", "targets", "text"] as const).map((each) => [
+      each,
+      new SharedArrayBuffer(0),
+    ]),
+  ) as Record<Table | "text", SharedArrayBuffer>;
+  readonly #words = { names: 0, directories: 0, victims: 0, targets: 0 };
+
+  /** Valid for one batch. */
+  get memory(): BatchMemory {
+    return { ...this.#memory, words: { ...this.#words } };
+  }
+
+  /** Words of a table, to be filled. */
+  rows(table: Table, words: number): Uint32Array {
+    this.#words[table] = words;
+    return new Uint32Array(this.#at(table, words * 4), 0, words);
+  }
+
+  text(sizeBytes: number): Buffer {
+    // What addresses it wants a byte at least.
+    return Buffer.from(this.#at("text", Math.max(1, sizeBytes)));
+  }
+
+  #at(part: Table | "text", sizeBytes: number): SharedArrayBuffer {
+    if (this.#memory[part].byteLength < sizeBytes) this.#memory[part] = new SharedArrayBuffer(sizeBytes);
+    return this.#memory[part];
+  }
+}
 
 /** `xattrs`: where they are ignored, the mark of those that the name's inode had when they were written down. */
 export const NAME_ROW = {
@@ -79,10 +112,11 @@ export class BatchView {
 
   constructor(memory: BatchMemory) {
     this.text = Buffer.from(memory.text);
-    this.#names = new Uint32Array(memory.names);
-    this.#directories = new Uint32Array(memory.directories);
-    this.#victims = new Uint32Array(memory.victims);
-    this.#targets = new Uint32Array(memory.targets);
+    const rowsOf = (table: Table): Uint32Array => new Uint32Array(memory[table], 0, memory.words[table]);
+    this.#names = rowsOf("names");
+    this.#directories = rowsOf("directories");
+    this.#victims = rowsOf("victims");
+    this.#targets = rowsOf("targets");
   }
 
   get nameCount(): number {

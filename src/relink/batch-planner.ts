@@ -49,7 +49,7 @@ type Aim = {
   inode: Uint32Array;
   place: Place | undefined;
   /** Its number in the draft at hand. */
-  drafted: { draft: BatchDraft; index: number } | undefined;
+  drafted: { serial: number; index: number } | undefined;
 };
 
 /** Classes -> batches: which names are to lead to which inode. */
@@ -58,7 +58,7 @@ export class BatchPlanner {
   readonly #ref: Ref;
   readonly #names: PlaceReader;
   readonly #member = new Uint32Array(INODE_WORDS);
-  #draft = new BatchDraft();
+  readonly #draft = new BatchDraft();
   #siblings = 0;
   #most = 0;
 
@@ -85,8 +85,7 @@ export class BatchPlanner {
   }
 
   #take(): PlannedBatch {
-    const taken = { memory: this.#draft.toMemory(), siblings: this.#siblings };
-    this.#draft = new BatchDraft();
+    const taken = { memory: this.#draft.take(), siblings: this.#siblings };
     this.#siblings = 0;
     this.#most = 0;
     return taken;
@@ -184,13 +183,13 @@ export class BatchPlanner {
 
   /** Its number in the draft at hand, which it enters with its first name. */
   #use(aim: Aim, words: Uint32Array): number {
-    if (aim.drafted?.draft === this.#draft) return aim.drafted.index;
+    if (aim.drafted?.serial === this.#draft.serial) return aim.drafted.index;
     this.#ref.copyFrom(words, 0);
     this.#ref.sibling = aim.sibling;
     const { inode, place, drafted } = aim;
     const isAgain = drafted !== undefined;
     const index = this.#draft.addTarget({ ref: this.#ref.words.slice(), inode, place, isAgain });
-    aim.drafted = { draft: this.#draft, index };
+    aim.drafted = { serial: this.#draft.serial, index };
     return index;
   }
 

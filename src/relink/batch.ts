@@ -1,6 +1,13 @@
 import { REF_WORDS } from "../../store/store.ts";
-import type { BatchMemory } from "./batch-memory.ts";
-import { DIRECTORY_ROW, NAME_ROW, NO_DIRECTORY, TARGET_ROW, VICTIM_ROW } from "./batch-memory.ts";
+import {
+  BatchRoom,
+  DIRECTORY_ROW,
+  NAME_ROW,
+  NO_DIRECTORY,
+  TARGET_ROW,
+  VICTIM_ROW,
+  type BatchMemory,
+} from "./batch-memory.ts";
 import { freedBytes } from "./classes.ts";
 import { GrowingBytes } from "./growing-bytes.ts";
 import { GrowingRows } from "./growing-rows.ts";
@@ -76,13 +83,21 @@ export type Target = {
 const DRAFT_DIRECTORY = NAME_ROW.words;
 const DRAFT_WORDS = NAME_ROW.words + 1;
 
-/** A batch while it is put together, row by row. */
+/** A batch while it is put together, row by row; then the next one, in the same memory. */
 export class BatchDraft {
   readonly #names = new GrowingRows(DRAFT_WORDS);
+  readonly #directories = new GrowingRows(DIRECTORY_ROW.words);
   readonly #victims = new GrowingRows(VICTIM_ROW.words);
   readonly #targets = new GrowingRows(TARGET_ROW.words);
   /** Names, each with a NUL. */
   readonly #text = new GrowingBytes();
+  readonly #room = new BatchRoom();
+  #serial = 0;
+
+  /** Which batch it is. */
+  get serial(): number {
+    return this.#serial;
+  }
 
   get names(): number {
     return this.#names.count;
@@ -133,14 +148,28 @@ export class BatchDraft {
     this.#text.raw(NUL);
   }
 
-  /** The tables, names sorted by directory. */
-  toMemory(): BatchMemory {
+  /** The tables, names sorted by directory; valid until they are asked for again. The draft is that of the next batch. */
+  take(): BatchMemory {
     this.#askOnlyOfUsed();
+    const names = this.#room.rows("names", this.#names.count * NAME_ROW.words);
+    this.#sortNames(names);
+    for (const [table, rows] of [
+      ["directories", this.#directories],
+      ["victims", this.#victims],
+      ["targets", this.#targets],
+    ] as const)
+      this.#room.rows(table, rows.held.length).set(rows.held);
+    this.#room.text(this.#text.length).set(this.#text.whole);
+    for (const rows of [this.#names, this.#directories, this.#victims, this.#targets]) rows.clear();
+    this.#text.clear();
+    this.#serial++;
+    return this.#room.memory;
+  }
+
+  #sortNames(rows: Uint32Array): void {
     const order = this.#order();
     const { view } = this.#names;
-    const names = new SharedArrayBuffer(order.length * NAME_ROW.words * 4);
-    const rows = new Uint32Array(names);
-    const directories = new GrowingRows(DIRECTORY_ROW.words);
+    const directories = this.#directories;
     let directoryAt = 0;
     for (let index = 0; index < order.length; index++) {
       const from = (order[index] as number) * DRAFT_WORDS;
@@ -154,13 +183,6 @@ export class BatchDraft {
       }
       (directories.view[directoryAt + DIRECTORY_ROW.nameCount] as number)++;
     }
-    return {
-      names,
-      directories: directories.toShared(),
-      victims: this.#victims.toShared(),
-      targets: this.#targets.toShared(),
-      text: sharedBytes(this.#text.whole),
-    };
   }
 
   /** Only what names are about to give way to has to be read. */
@@ -191,10 +213,3 @@ export class BatchDraft {
 }
 
 const NUL = Buffer.alloc(1);
-
-/** One byte at least: what addresses it wants some. */
-function sharedBytes(bytes: Buffer): SharedArrayBuffer {
-  const memory = new SharedArrayBuffer(Math.max(1, bytes.length));
-  Buffer.from(memory).set(bytes);
-  return memory;
-}

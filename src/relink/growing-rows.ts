@@ -30,11 +30,13 @@ export class GrowingRows {
     return at;
   }
 
-  /** The rows as memory that threads share. */
-  toShared(): SharedArrayBuffer {
-    const words = this.#count * this.#words;
-    const memory = new SharedArrayBuffer(words * 4);
-    new Uint32Array(memory).set(this.#view.subarray(0, words));
-    return memory;
+  /** The words of the rows that there are. */
+  get held(): Uint32Array {
+    return this.#view.subarray(0, this.#count * this.#words);
+  }
+
+  clear(): void {
+    this.held.fill(0);
+    this.#count = 0;
   }
 }

@@ -56,7 +56,7 @@ export class Undoing {
   readonly #runner: BatchRunner | undefined;
   readonly #ids = new Map<string, number>();
   #nextId = 0;
-  #draft = new BatchDraft();
+  readonly #draft = new BatchDraft();
   #draftBytes = 0;
 
   /** @throws SysError */
@@ -180,8 +180,7 @@ export class Undoing {
     if (this.#runner === undefined || this.#draft.targets === 0) return true;
     this.#heap.flush();
     this.#restorer.flushRecords();
-    const memory = this.#draft.toMemory();
-    this.#draft = new BatchDraft();
+    const memory = this.#draft.take();
     this.#draftBytes = 0;
     this.#ids.clear();
     const batch = new BatchView(memory);
