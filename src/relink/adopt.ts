@@ -7,7 +7,7 @@ import { statOpen } from "../work/source-file.ts";
 import type { BatchView } from "./batch-memory.ts";
 import { DONE, FAILED, NAME_ROW, NO_DIRECTORY, TARGET_ROW } from "./batch-memory.ts";
 import { isState } from "./inode-state.ts";
-import { CTIME, SIZE_HIGH, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
+import { CTIME, SIZE_HIGH, STATE_WORDS, STATX_WORDS, numberAt, timeAt } from "./layout.ts";
 import { sourceStateOf } from "./read-content.ts";
 import { busyWithEquals, changed, hashStable, lookOld, refuseOpenForWriting } from "./stable-content.ts";
 import { joined } from "../tree/path.ts";
@@ -87,39 +87,36 @@ export class Adopter {
     const look = this.#lookAtRest(session, batch.target(index));
     if (look === "sound") return true;
     if (look === "bad") this.#discardOther(session);
-    else if (look !== "absent" && !this.#isDiscarded(session, look)) return false;
-    return this.#adoptEqual(session, batch, index);
+    else if (look !== "absent" && !this.#mayGo(session, look)) return false;
+    return this.#adoptEqual(session, batch, batch.target(index));
   }
 
-  /** Its name in the store is free: one of the inodes that were to give way to it takes it. */
-  #adoptEqual(session: StoreSession, batch: BatchView, index: number): boolean {
-    const target = batch.target(index);
-    const found = batch.firstNameOf(index);
-    if (found === undefined)
-      throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
-    const { name, directory } = found;
-    const victim = name[NAME_ROW.victim] as number;
-    target.set(batch.stateOf(victim), TARGET_ROW.inode);
+  /** Its name in the store is free: the best of the inodes that were to give way to it takes it. */
+  #adoptEqual(session: StoreSession, batch: BatchView, target: Uint32Array): boolean {
+    const number = target[TARGET_ROW.equal] as number;
+    if (number === 0) throw otherObject();
+    const name = batch.name(number - 1);
+    const directory = batch.directoryOf(number - 1);
+    target.set(batch.stateOf(name[NAME_ROW.victim] as number), TARGET_ROW.inode);
+    target[TARGET_ROW.directory] = directory;
+    target.set(name.subarray(NAME_ROW.text, NAME_ROW.length + 1), TARGET_ROW.text);
     target[TARGET_ROW.generation] = 0;
     // Whether this run has read it is not known any more.
     target[TARGET_ROW.unread] = 1;
-    const isAdopted = this.#adoptName(session, target, directory, batch.textOf(name, NAME_ROW.text));
-    if (isAdopted) batch.leaveNamesOf(victim);
-    return isAdopted;
+    return this.#adoptName(session, target, directory, batch.textOf(name, NAME_ROW.text));
   }
 
   /** Its attributes moved: the name goes. A compact names it anew instead, and does so first. */
   #discardOther(session: StoreSession): void {
-    if (this.#thread.damaged !== undefined)
-      throw new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
+    if (this.#thread.damaged !== undefined) throw otherObject();
     session.discard(this.#thread.ref);
   }
 
   /**
-   * What it lost others may have: it stays an object, so that a repair finds it, and nothing gives way to it. One that
-   * nobody names has nothing to be repaired, and goes.
+   * A damaged object that nobody names has nothing to be repaired: it is discarded. What another one lost others may
+   * have: it stays, so that a repair finds it, and nothing gives way to it. @returns whether it was discarded
    */
-  #isDiscarded(session: StoreSession, digest: Buffer): boolean {
+  #mayGo(session: StoreSession, digest: Buffer): boolean {
     const { ref, stat, damaged } = this.#thread;
     if (stat.nlink === 1) {
       session.discard(ref);
@@ -188,10 +185,12 @@ export class Adopter {
         session.discard(ref);
         throw changed();
       }
+      const survivor = target.slice(TARGET_ROW.inode, TARGET_ROW.inode + STATE_WORDS);
       const look = this.#lookAtRest(session, target);
       if (look === "sound") return true;
       if (look === "bad") this.#discardOther(session);
-      else if (look !== "absent" && !this.#isDiscarded(session, look)) return false;
+      else if (look !== "absent" && !this.#mayGo(session, look)) return false;
+      target.set(survivor, TARGET_ROW.inode);
     }
     throw changed();
   }
@@ -231,6 +230,10 @@ export class Adopter {
     const identity = isItself ? rules.identity : Buffer.alloc(rules.identity.length);
     session.record({ identity, source, target: source, ref: ref.bytes });
   }
+}
+
+function otherObject(): EntryFailure {
+  return new EntryFailure("EOBJECT", "the store's object is not what its name says; run again");
 }
 
 function damage(): EntryFailure {

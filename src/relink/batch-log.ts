@@ -12,7 +12,7 @@ const LOG_NAME = "relink";
 const MAGIC = Buffer.from("ddb1");
 const DIGEST_BYTES = 32;
 const HEAD_BYTES = MAGIC.length + DIGEST_BYTES;
-/** A log is written in parts of about this size. */
+/** A log is written in parts of at least this size, a directory never in two. */
 const PART_BYTES = 1 << 20;
 
 /** An inode number as its two words. */
@@ -66,7 +66,7 @@ function encodeName(out: GrowingBytes, batch: BatchView, name: Uint32Array): voi
   out.row(target, TARGET_ROW.ref, REF_WORDS);
 }
 
-/** As encodeBatch. */
+/** The body of a log of directories that are known by their paths. */
 export function encodeDirectories(directories: readonly LoggedDirectory[]): Buffer[] {
   const out = new GrowingBytes();
   out.words(directories.length);

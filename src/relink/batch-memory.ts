@@ -78,7 +78,8 @@ export const VICTIM_ROW = {
 /**
  * `inode` is the state that the target's inode must have. `directory`, `text`, `length`: a name of it in the tree,
  * where there is one. `xattrs`: its variant, where it has some; of xattrs that are ignored their mark. `again`: 1 where an
- * earlier batch had it, too. `unread`: 1 where names are to give way to it whose content this run did not read.
+ * earlier batch had it, too. `unread`: 1 where names are to give way to it whose content this run did not read. `equal`:
+ * the number + 1 of a name whose inode is to take the object's name where the object is spoiled; 0: there is none.
  */
 export const TARGET_ROW = {
   ref: 0,
@@ -91,7 +92,8 @@ export const TARGET_ROW = {
   state: REF_WORDS + STATE_WORDS + 6,
   again: REF_WORDS + STATE_WORDS + 7,
   unread: REF_WORDS + STATE_WORDS + 8,
-  words: REF_WORDS + STATE_WORDS + 9,
+  equal: REF_WORDS + STATE_WORDS + 9,
+  words: REF_WORDS + STATE_WORDS + 10,
 } as const;
 
 /** States of a row, 0 before anything was done: as it should be; it could not be. */
@@ -156,23 +158,25 @@ export class BatchView {
     return this.#targets.subarray(index * TARGET_ROW.words, (index + 1) * TARGET_ROW.words);
   }
 
-  /** A name that is to lead to this target, and its directory. */
-  firstNameOf(target: number): { name: Uint32Array; directory: number } | undefined {
-    for (let index = 0; index < this.directoryCount; index++) {
-      const row = this.directory(index);
-      const first = row[DIRECTORY_ROW.firstName] as number;
-      const end = first + (row[DIRECTORY_ROW.nameCount] as number);
-      for (let at = first; at < end; at++)
-        if (this.#names[at * NAME_ROW.words + NAME_ROW.target] === target)
-          return { name: this.name(at), directory: row[DIRECTORY_ROW.id] as number };
+  /** The number of the directory in the stock that has this name. */
+  directoryOf(name: number): number {
+    let [low, high] = [0, this.directoryCount - 1];
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if ((this.directory(middle)[DIRECTORY_ROW.firstName] as number) <= name) low = middle;
+      else high = middle - 1;
     }
-    return undefined;
+    return this.directory(low)[DIRECTORY_ROW.id] as number;
   }
 
-  /** The names of this victim stay as they are. */
-  leaveNamesOf(victim: number): void {
-    for (let at = 0; at < this.#names.length; at += NAME_ROW.words)
-      if (this.#names[at + NAME_ROW.victim] === victim) this.#names[at + NAME_ROW.state] = FAILED;
+  /** The inode that the name led to has become its target. */
+  isItself(name: Uint32Array): boolean {
+    const victim = this.stateOf(name[NAME_ROW.victim] as number);
+    const target = this.target(name[NAME_ROW.target] as number);
+    return (
+      victim[INO_LOW] === target[TARGET_ROW.inode + INO_LOW] &&
+      victim[INO_HIGH] === target[TARGET_ROW.inode + INO_HIGH]
+    );
   }
 
   /** Whether the inode is the name's victim or its target. */
@@ -194,7 +198,6 @@ export class BatchView {
 
   /** A copy of the name. */
   textOf(row: Uint32Array, at = 0): Buffer {
-    const from = row[at] as number;
-    return Buffer.from(this.text.subarray(from, from + (row[at + 1] as number)));
+    return Buffer.from(this.bytesOf(row, at));
   }
 }

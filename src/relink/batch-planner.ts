@@ -124,7 +124,9 @@ export class BatchPlanner {
         continue;
       }
       aim.links += member[NAMES_COUNT] as number;
-      this.#giveWay(member, this.#use(aim, words));
+      const target = this.#use(aim, words);
+      this.#giveWay(member, target);
+      if (index === first + survivor) this.#draft.setEqual(target, member);
       if (this.#isFull()) yield this.#take();
     }
   }

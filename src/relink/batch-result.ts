@@ -19,6 +19,7 @@ export function countBatch(
     const row = batch.name(index);
     const state = isDryRun ? DONE : row[NAME_ROW.state];
     if (state !== DONE && state !== UNCHANGED) continue;
+    if (batch.isItself(row)) continue;
     const victim = row[NAME_ROW.victim] as number;
     const unit = row[NAME_ROW.unit] as number;
     gone[victim] = (gone[victim] as number) + 1;

@@ -141,6 +141,13 @@ export class BatchDraft {
     view[at + DRAFT_DIRECTORY] = directory;
   }
 
+  /** The victim that was added last: where the target's object is spoiled, it takes the object's name. */
+  setEqual(target: number, inode: Uint32Array): void {
+    if (inode[NAMES_COUNT] === 0) return;
+    const first = this.#names.count - (inode[NAMES_COUNT] as number);
+    this.#targets.view[target * TARGET_ROW.words + TARGET_ROW.equal] = first + 1;
+  }
+
   #putText(row: Uint32Array, at: number, name: Buffer): void {
     row[at] = this.#text.length;
     row[at + 1] = name.length;
@@ -170,11 +177,15 @@ export class BatchDraft {
     const order = this.#order();
     const { view } = this.#names;
     const directories = this.#directories;
+    const equals = this.#equals();
     let directoryAt = 0;
     for (let index = 0; index < order.length; index++) {
       const from = (order[index] as number) * DRAFT_WORDS;
       const to = index * NAME_ROW.words;
       for (let word = 0; word < NAME_ROW.words; word++) rows[to + word] = view[from + word] as number;
+      const target = view[from + NAME_ROW.target] as number;
+      if (equals[target] === (order[index] as number) + 1)
+        this.#targets.view[target * TARGET_ROW.words + TARGET_ROW.equal] = index + 1;
       const id = view[from + DRAFT_DIRECTORY] as number;
       if (index === 0 || directories.view[directoryAt + DIRECTORY_ROW.id] !== id) {
         directoryAt = directories.add();
@@ -183,6 +194,15 @@ export class BatchDraft {
       }
       (directories.view[directoryAt + DIRECTORY_ROW.nameCount] as number)++;
     }
+  }
+
+  /** Of each target, by the names' order so far. */
+  #equals(): Uint32Array {
+    const { view } = this.#targets;
+    return Uint32Array.from(
+      { length: this.#targets.count },
+      (_, index) => view[index * TARGET_ROW.words + TARGET_ROW.equal] as number,
+    );
   }
 
   /** Only what names are about to give way to has to be read. */

@@ -1,12 +1,14 @@
+const FIRST_ROWS = 256;
+
 /** Rows of 32-bit words that grow, zero at first. */
 export class GrowingRows {
   readonly #words: number;
   #view: Uint32Array;
   #count = 0;
 
-  constructor(words: number, rows = 256) {
+  constructor(words: number) {
     this.#words = words;
-    this.#view = new Uint32Array(words * rows);
+    this.#view = new Uint32Array(words * FIRST_ROWS);
   }
 
   get count(): number {

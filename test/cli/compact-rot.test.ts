@@ -19,11 +19,14 @@ beforeAll(() => {
 afterAll(() => work.close());
 
 /** Two snapshots that share a file; a second variant of its content in the older one where that is asked for. */
-function makeTarget({ variant }: { variant: boolean }, ...options: string[]): string {
+function makeTarget(
+  { variant, content = long }: { variant: boolean; content?: string },
+  ...options: string[]
+): string {
   const folder = mkdtempSync(join(work.path, "rot-"));
   const [source, target] = [join(folder, "source"), join(folder, "target")];
   makeTree(source, {
-    "daily.0/f": file(long),
+    "daily.0/f": file(content),
     "daily.1/f": linkTo("daily.0/f"),
     "daily.1/loose": file("x\n"),
     ...(variant ? { "daily.1/other": file(long, { mode: 0o600 }) } : {}),
@@ -134,8 +137,8 @@ describe("relink of a root in which an object rotted", () => {
 
 describe("an object that nobody names any more", () => {
   /** Its snapshots are gone; two sound copies with its attributes came since. */
-  function makeNameless(spoil: (object: string) => void): string {
-    const target = makeTarget({ variant: false });
+  function makeNameless(spoil: (object: string) => void, { content = long } = {}): string {
+    const target = makeTarget({ variant: false, content });
     compactWell(target);
     const object = join(target, objectOf(target, "daily.0/f"));
     for (const day of ["daily.8", "daily.9"]) {
@@ -166,6 +169,37 @@ describe("an object that nobody names any more", () => {
     const target = makeNameless((object) => flip(object, 5));
     expect(relinkWell(target).summary).toMatchObject({ linkedNames: 1, mergedInodes: 1, failures: 0 });
     expectMerged(target);
+  });
+
+  it("gives its name to the equal with the fewest blocks, and not to an immutable one", () => {
+    const target = makeNameless((object) => flip(object, 5), { content: "\0".repeat(2 ** 20) });
+    const sparse = join(target, "daily.9/f");
+    execFileSync("fallocate", ["-d", sparse]);
+    expect(statSync(sparse).blocks).toBeLessThan(64);
+    execFileSync("chattr", ["+i", join(target, "daily.8/f")]);
+    try {
+      const run = relink("-j", "1", target);
+      expect(run.events.filter(({ type }) => type === "failure")).toMatchObject([{ path: "daily.8/f" }]);
+      expect(objectOf(target, "daily.9/f")).toBeDefined();
+    } finally {
+      execFileSync("chattr", ["-i", join(target, "daily.8/f")]);
+    }
+    relinkWell(target);
+    expect(statSync(join(target, "daily.8/f")).blocks).toBeLessThan(64);
+  });
+
+  it("names the equals, and not the object, where none can take its name", () => {
+    const target = makeNameless((object) => flip(object, 5));
+    const equals = ["daily.8/f", "daily.9/f"];
+    const paths = equals.map((name) => join(target, name));
+    execFileSync("chattr", ["+i", ...paths]);
+    try {
+      const failed = relink(target).events.filter(({ type }) => type === "failure");
+      expect(failed).not.toEqual([]);
+      for (const { path } of failed) expect(equals).toContain(path);
+    } finally {
+      execFileSync("chattr", ["-i", ...paths]);
+    }
   });
 
   it("gives its name to an equal file where its mode was changed, by relink", () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { lstatSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
@@ -44,6 +44,26 @@ describe.skipIf(!requireFilesystem("ext4"))("what --ignore-* discards", () => {
       expect(made).toHaveLength(3);
       expectSyncBetween(second, made);
     });
+  });
+
+  it("stays in the log where someone spoils the new inode before it replaces one", async () => {
+    const spoils = {
+      "no name": "rm",
+      "other bytes": "sh -c 'for f; do printf X | dd of=$f conv=notrunc status=none; done' -",
+    };
+    for (const [spoiled, how] of Object.entries(spoils))
+      await withRoot(async ({ root, original }) => {
+        await relink(root, { args: ignoring });
+        const command = `find ${root}/.dedupe/objects -name '*.1' -exec ${how} {} +`;
+        const action = { type: "run", when: "after", command } as const;
+        const rules = [{ calls: ["linkat"], path: "/.dedupe/objects", action }];
+        const hit = await relink(root, { args: undoing, plan: { rules } });
+        expect([spoiled, hit.code, hit.summary?.failures]).not.toEqual([spoiled, 0, 0]);
+        expect(undoFilesOf(root)).not.toEqual([]);
+        expect(unhappy(await relink(root, { args: undoing }))).toEqual([]);
+        expect(compareTrees(original, root, { mergedOk: true })).toEqual([]);
+        expect(undoFilesOf(root)).toEqual([]);
+      });
   });
 
   it(
@@ -137,6 +157,9 @@ describe.skipIf(!requireFilesystem("ext4"))("the undo of a name that was replace
     });
   });
 });
+
+const undoFilesOf = (root: string): string[] =>
+  readdirSync(join(root, ".dedupe/log")).filter((name) => name.startsWith("undo."));
 
 type Roots = { folder: string; root: string; original: string };
 

@@ -91,4 +91,28 @@ describe("a batch", () => {
     expect([0, 1].map((index) => batch.target(index)[TARGET_ROW.directory])).toEqual([7, NO_DIRECTORY]);
     expect(batch.textOf(batch.target(0), TARGET_ROW.text).toString()).toBe("it");
   });
+
+  it("knows where the equal is that may take a target's place", () => {
+    fc.assert(
+      fc.property(places, fc.nat(), (all, chosen) => {
+        fc.pre(all.length > 0);
+        const draft = new BatchDraft();
+        const [none, target] = [900, 901].map((ino) => draft.addTarget(targetOf(inodeOf(ino)))) as [
+          number,
+          number,
+        ];
+        all.forEach((each, index) => {
+          const inode = inodeOf(index + 1);
+          draft.addName({ ...each }, draft.addVictim(inode), target);
+          if (index === chosen % all.length) draft.setEqual(target, inode);
+        });
+        const batch = new BatchView(draft.take());
+        const { directory, name } = all[chosen % all.length]!;
+        const number = (batch.target(target)[TARGET_ROW.equal] as number) - 1;
+        expect(batch.directoryOf(number)).toBe(directory);
+        expect(batch.textOf(batch.name(number), NAME_ROW.text)).toEqual(name);
+        expect(batch.target(none)[TARGET_ROW.equal]).toBe(0);
+      }),
+    );
+  });
 });
