@@ -6,7 +6,10 @@ export type Run = { fd: number; first: number; count: number };
 
 /** Memory for the records of one sorter, and for the buffers of one merge. */
 const SORT_BYTES = 4 << 20;
-const MERGE_BYTES = 32 << 20;
+const MERGE_BYTES = 2 << 20;
+/** Of very many runs the buffers may take more, so that each still reads so much at once. */
+const READ_LEAST_BYTES = 1 << 14;
+const MERGE_MOST_BYTES = 32 << 20;
 const READ_BYTES = 1 << 18;
 
 type Order = (a: Uint32Array, atA: number, b: Uint32Array, atB: number) => number;
@@ -103,7 +106,9 @@ export function* mergeRuns(
   layout: { words: number; key: readonly number[] },
 ): Generator<Uint32Array> {
   const order = orderBy(layout.key);
-  const bufferBytes = Math.min(READ_BYTES, Math.floor(MERGE_BYTES / Math.max(1, runs.length)));
+  const share = (sizeBytes: number): number => Math.floor(sizeBytes / Math.max(1, runs.length));
+  const leastBytes = Math.min(READ_LEAST_BYTES, share(MERGE_MOST_BYTES));
+  const bufferBytes = Math.min(READ_BYTES, Math.max(leastBytes, share(MERGE_BYTES)));
   const heap: Head[] = [];
   for (const { fd, first, count } of runs) {
     if (count === 0) continue;
