@@ -176,7 +176,7 @@ export class ClassFormer {
       this.#first = this.#members.count;
       this.#objects = this.#door.objectsOf(member);
     }
-    const isObject = this.#objects.has(inoKey(member));
+    const isObject = this.#objects.size > 0 && this.#objects.has(inoKey(member));
     const isBetter =
       this.#count === 0 ||
       (isObject && !this.#isObject) ||
@@ -230,4 +230,12 @@ export function freedBytes(record: Uint32Array, storeNames = 0): number {
   return (record[NAMES_COUNT] as number) + storeNames === record[NLINK]
     ? numberAt(record, BLOCKS_HIGH) * BLOCK_BYTES
     : 0;
+}
+
+/** Each inode has so many links fewer. */
+export function* withoutNames(inodes: Iterable<Uint32Array>, count: number): Generator<Uint32Array> {
+  for (const inode of inodes) {
+    inode[NLINK] = (inode[NLINK] as number) - count;
+    yield inode;
+  }
 }

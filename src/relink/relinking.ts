@@ -15,6 +15,7 @@ import {
   classLayout,
   gatherInodes,
   readKey,
+  withoutNames,
   type ClassDoor,
 } from "./classes.ts";
 import { Directories } from "./directories.ts";
@@ -26,7 +27,6 @@ import {
   INO_LOW,
   NAMES_AT_HIGH,
   NAMES_COUNT,
-  NLINK,
   PLACE_WORDS,
   comparedWords,
   numberAt,
@@ -51,6 +51,7 @@ const NAMES_MOST = 131_072;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
+const NONE: ReadonlySet<string> = new Set();
 
 /** Drives a relink through its two passes (docs/design.md, "Relinking"; ADR 8). */
 export class Relinking {
@@ -200,6 +201,7 @@ export class Relinking {
     };
     return {
       objectsOf: (member) => {
+        if (this.#hasNoObjects()) return NONE;
         return new Set(
           this.#objectsOf(setRefOfRead(ref, member, rules)).map(
             ({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`,
@@ -213,10 +215,16 @@ export class Relinking {
     };
   }
 
+  /** A class is looked up before it has any, and once: what this run adopts need not be looked for. */
+  #hasNoObjects(): boolean {
+    const isNew = this.#store?.beganEmpty === true && this.#parts.ahead === undefined;
+    return this.#objectsFd < 0 || isNew;
+  }
+
   #objectsOf(ref: Ref): KnownObject[] {
     const { kernel, ahead } = this.#parts;
     const objectsFd = this.#objectsFd;
-    if (objectsFd < 0) return [];
+    if (this.#hasNoObjects()) return [];
     const found: KnownObject[] = [];
     const stat = this.#stat;
     for (ref.sibling = 0; ; ref.sibling++) {
@@ -326,13 +334,5 @@ export class Relinking {
   close(): void {
     this.#directories.close();
     for (const fd of Object.values(this.#sources)) this.#parts.kernel.sys.close(fd);
-  }
-}
-
-/** Each inode has so many links fewer. */
-function* withoutNames(inodes: Iterable<Uint32Array>, count: number): Generator<Uint32Array> {
-  for (const inode of inodes) {
-    inode[NLINK] = (inode[NLINK] as number) - count;
-    yield inode;
   }
 }
