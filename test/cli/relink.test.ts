@@ -28,11 +28,12 @@ const size = isLong ? { snapshots: 30, scale: 0.3 } : { snapshots: 5, scale: 0.0
 async function withRoots(
   type: FilesystemType,
   test: (roots: { source: string; mount: string }) => void | Promise<void>,
+  sizeBytes = 2048 * MIB,
 ): Promise<void> {
   await withFilesystem({ type: "ext4", sizeBytes: 1024 * MIB }, async (sources) => {
     const source = join(sources, "root");
     makeRsnapshotRoot(source, size).close();
-    await withFilesystem({ type, sizeBytes: 2048 * MIB }, (mount) => test({ source, mount }));
+    await withFilesystem({ type, sizeBytes }, (mount) => test({ source, mount }));
   });
 }
 
@@ -95,31 +96,35 @@ describe.skipIf(!requireRsnapshot())("an rsnapshot root that rsync inflated", ()
     "has the partition of names into inodes that jdupes -L, rdfind and hardlink -X make",
     { timeout: 600_000 },
     async () => {
-      await withRoots("ext4", ({ source, mount }) => {
-        const copyOf = (root: string, name: string): string => {
-          execFileSync("cp", ["-a", root, join(mount, name)]);
-          return join(mount, name);
-        };
-        const root = join(mount, "root");
-        inflate(source, root);
-        // hardlink compares times by the second.
-        execFileSync("python3", ["-c", wholeSeconds, root]);
-        const theirs = copyOf(root, "hardlink");
-        execFileSync("hardlink", ["-X", "-q", theirs], { stdio: "ignore" });
-        const ours = copyOf(root, "ours");
-        relinkWell(ours);
-        expect(partition(ours)).toEqual(partition(theirs));
-        // The others compare content alone: times, modes and owners are made equal for all.
-        execFileSync("find", [root, "-type", "f", "-exec", "chmod", "644", "{}", "+"]);
-        execFileSync("find", [root, "-type", "f", "-exec", "touch", "-d", "2024-01-01", "{}", "+"]);
-        const [jdupes, rdfind] = [copyOf(root, "jdupes"), copyOf(root, "rdfind")];
-        execFileSync("jdupes", ["-r", "-L", "-q", jdupes], { stdio: "ignore" });
-        const options = ["-makehardlinks", "true", "-makeresultsfile", "false"];
-        execFileSync("rdfind", [...options, rdfind], { stdio: "ignore" });
-        relinkWell(root);
-        expect(partition(root)).toEqual(partition(jdupes));
-        expect(partition(root)).toEqual(partition(rdfind));
-      });
+      await withRoots(
+        "ext4",
+        ({ source, mount }) => {
+          const copyOf = (root: string, name: string): string => {
+            execFileSync("cp", ["-a", root, join(mount, name)]);
+            return join(mount, name);
+          };
+          const root = join(mount, "root");
+          inflate(source, root);
+          // hardlink compares times by the second.
+          execFileSync("python3", ["-c", wholeSeconds, root]);
+          const theirs = copyOf(root, "hardlink");
+          execFileSync("hardlink", ["-X", "-q", theirs], { stdio: "ignore" });
+          const ours = copyOf(root, "ours");
+          relinkWell(ours);
+          expect(partition(ours)).toEqual(partition(theirs));
+          // The others compare content alone: times, modes and owners are made equal for all.
+          execFileSync("find", [root, "-type", "f", "-exec", "chmod", "644", "{}", "+"]);
+          execFileSync("find", [root, "-type", "f", "-exec", "touch", "-d", "2024-01-01", "{}", "+"]);
+          const [jdupes, rdfind] = [copyOf(root, "jdupes"), copyOf(root, "rdfind")];
+          execFileSync("jdupes", ["-r", "-L", "-q", jdupes], { stdio: "ignore" });
+          const options = ["-makehardlinks", "true", "-makeresultsfile", "false"];
+          execFileSync("rdfind", [...options, rdfind], { stdio: "ignore" });
+          relinkWell(root);
+          expect(partition(root)).toEqual(partition(jdupes));
+          expect(partition(root)).toEqual(partition(rdfind));
+        },
+        (isLong ? 8192 : 2048) * MIB,
+      );
     },
   );
 });
