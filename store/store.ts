@@ -62,8 +62,6 @@ export class Store {
   readonly shared: StoreShared;
   readonly directories: Directories;
   readonly #kernel: Kernel;
-  /** There was no object when it was opened, as far as the filesystem tells. */
-  readonly beganEmpty: boolean;
   /** What became of the index that was there: it may have been missing or empty, or no index of this machine. */
   readonly indexState: "sound" | "empty" | "discarded";
   #index: Index | undefined;
@@ -121,8 +119,7 @@ export class Store {
     // Two links: no fan-out directory yet. btrfs always says 1, and is looked at name by name.
     const { objectsFd, groupsFd, stagingFd } = directories;
     const { nlink } = statDescriptor(kernel, objectsFd, new Stat(kernel.sys));
-    this.beganEmpty = nlink === 2;
-    if (this.beganEmpty) Atomics.store(this.#control, BEGAN_EMPTY, 1);
+    if (nlink === 2) Atomics.store(this.#control, BEGAN_EMPTY, 1);
     Atomics.store(this.#control, 2, descriptorsToLend(kernel));
     this.shared = {
       ...{ objectsFd, groupsFd, stagingFd, journalFds: this.#journal.fds },

@@ -38,7 +38,9 @@ export class BatchRoom {
   }
 
   #at(part: Table | "text", sizeBytes: number): SharedArrayBuffer {
-    if (this.#memory[part].byteLength < sizeBytes) this.#memory[part] = new SharedArrayBuffer(sizeBytes);
+    // In steps that double, as batches grow with the room that there is.
+    if (this.#memory[part].byteLength < sizeBytes)
+      this.#memory[part] = new SharedArrayBuffer(2 ** Math.ceil(Math.log2(sizeBytes)));
     return this.#memory[part];
   }
 }

@@ -108,7 +108,9 @@ export class BatchPlanner {
     const room = this.#room(first, count);
     if (aims[0] !== undefined && (!isKnown || count > aims.length)) this.#use(aims[0], words);
     const member = this.#member;
-    for (let index = first; index < first + count; index++) {
+    for (let at = 0; at < count; at++) {
+      // The survivor comes first: should the object be spoiled, it is in the batch that finds that.
+      const index = first + (at === 0 ? survivor : at <= survivor ? at - 1 : at);
       members.copy(index, member);
       if (aims.some(({ inode, place }) => place !== undefined && isSameInode(inode, member))) continue;
       if (this.#isAtLimit(member)) {
@@ -126,7 +128,7 @@ export class BatchPlanner {
       aim.links += member[NAMES_COUNT] as number;
       const target = this.#use(aim, words);
       this.#giveWay(member, target);
-      if (index === first + survivor) this.#draft.setEqual(target, member);
+      if (at === 0) this.#draft.setEqual(target, member);
       if (this.#isFull()) yield this.#take();
     }
   }

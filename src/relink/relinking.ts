@@ -3,6 +3,7 @@ import type { Gains } from "../report/events.ts";
 import { AT_SYMLINK_NOFOLLOW } from "../sys/constants.ts";
 import { check } from "../sys/errors.ts";
 import { Stat } from "../sys/stat.ts";
+import { isEmptyDirectory } from "../tree/count.ts";
 import { hasRoom, type Room } from "../tree/identity.ts";
 import { Ref, type Store } from "../../store/store.ts";
 import { BatchView } from "./batch-memory.ts";
@@ -51,7 +52,6 @@ const NAMES_MOST = 131_072;
 const NAMES_LEAST = 64;
 /** What the log of a batch and its rows take for a name, at most and roughly. */
 const BYTES_A_NAME = 2_048;
-const NONE: ReadonlySet<string> = new Set();
 
 /** Drives a relink through its two passes (docs/design.md, "Relinking"; ADR 8). */
 export class Relinking {
@@ -66,6 +66,8 @@ export class Relinking {
   gains: Gains = {};
   #store: Store | undefined;
   #objectsFd: number;
+  /** Asked before anything is adopted. */
+  #beganEmpty: boolean | undefined;
   #runner: BatchRunner | undefined;
   /** Names that an object got before there was room for the store, by where its class begins. */
   readonly #linkedNames = new Map<number, number>();
@@ -201,7 +203,7 @@ export class Relinking {
     };
     return {
       objectsOf: (member) => {
-        if (this.#hasNoObjects()) return NONE;
+        if (this.#hasNoObjects()) return new Set();
         return new Set(
           this.#objectsOf(setRefOfRead(ref, member, rules)).map(
             ({ inoHigh, inoLow }) => `${String(inoHigh)}:${String(inoLow)}`,
@@ -215,10 +217,11 @@ export class Relinking {
     };
   }
 
-  /** A class is looked up before it has any, and once: what this run adopts need not be looked for. */
+  /** A class is looked up before this run adopts one of it, and never again. */
   #hasNoObjects(): boolean {
-    const isNew = this.#store?.beganEmpty === true && this.#parts.ahead === undefined;
-    return this.#objectsFd < 0 || isNew;
+    this.#beganEmpty ??=
+      this.#objectsFd < 0 || isEmptyDirectory(this.#parts.kernel, this.#objectsFd, Buffer.from("."));
+    return this.#beganEmpty && this.#parts.ahead === undefined;
   }
 
   #objectsOf(ref: Ref): KnownObject[] {

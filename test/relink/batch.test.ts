@@ -65,7 +65,9 @@ describe("a batch", () => {
           return { directory, name, text };
         });
         expected.sort((a, b) => a.directory - b.directory || a.name.compare(b.name));
-        expect(namesOf(new BatchView(draft.take()))).toEqual(expected.map(({ text }) => text));
+        const batch = new BatchView(draft.take());
+        expect(namesOf(batch)).toEqual(expected.map(({ text }) => text));
+        expect([batch.nameCount, batch.victimCount, batch.targetCount]).toEqual([all.length, all.length, 3]);
       }),
     );
   });
@@ -93,10 +95,10 @@ describe("a batch", () => {
   });
 
   it("knows where the equal is that may take a target's place", () => {
+    const draft = new BatchDraft();
     fc.assert(
       fc.property(places, fc.nat(), (all, chosen) => {
         fc.pre(all.length > 0);
-        const draft = new BatchDraft();
         const [none, target] = [900, 901].map((ino) => draft.addTarget(targetOf(inodeOf(ino)))) as [
           number,
           number,
