@@ -41,21 +41,20 @@ export class Adopter {
       };
       target[TARGET_ROW.state] = FAILED;
       this.#thread.attempt(path, () => {
-        if (this.#adopt(session, batch, index)) target[TARGET_ROW.state] = DONE;
+        if (this.#adopt(session, batch, target)) target[TARGET_ROW.state] = DONE;
       });
     }
     this.#thread.flush();
   }
 
   /** false: it is damaged, which was told, and nothing is to be linked to it. */
-  #adopt(session: StoreSession, batch: BatchView, index: number): boolean {
+  #adopt(session: StoreSession, batch: BatchView, target: Uint32Array): boolean {
     const { ref, stat, generations } = this.#thread;
-    const target = batch.target(index);
     ref.copyFrom(target, TARGET_ROW.ref);
     const directory = target[TARGET_ROW.directory] as number;
     const isSound =
       directory === NO_DIRECTORY
-        ? this.#lookAtObject(session, batch, index)
+        ? this.#lookAtObject(session, batch, target)
         : this.#adoptName(session, target, directory, batch.textOf(target, TARGET_ROW.text));
     if (!isSound) return false;
     onTarget(session.stat(ref, stat), "statx");
@@ -83,12 +82,12 @@ export class Adopter {
   }
 
   /** An object that has no name in the stock. */
-  #lookAtObject(session: StoreSession, batch: BatchView, index: number): boolean {
-    const look = this.#lookAtRest(session, batch.target(index));
+  #lookAtObject(session: StoreSession, batch: BatchView, target: Uint32Array): boolean {
+    const look = this.#lookAtRest(session, target);
     if (look === "sound") return true;
     if (look === "bad") this.#discardOther(session);
     else if (look !== "absent" && !this.#mayGo(session, look)) return false;
-    return this.#adoptEqual(session, batch, batch.target(index));
+    return this.#adoptEqual(session, batch, target);
   }
 
   /** Its name in the store is free: the best of the inodes that were to give way to it takes it. */
