@@ -11,14 +11,15 @@ const GROUP_AT = 10;
 const SIBLING_AT = 12;
 
 const hexDigits = Buffer.from("0123456789abcdef");
+/** By character; -1 for those that are no digits. */
+const digitValues = new Int8Array(256).fill(-1);
+hexDigits.forEach((character, value) => (digitValues[character] = value));
 const SLASH = 0x2f;
 const DOT = 0x2e;
 const LETTER_G = 0x67;
 
 /** docs/store-format.md, "Names". */
 const fanOutShape = /^[0-9a-f]{2}$/;
-const objectShape = /^([0-9a-f]{62})\.([0-9a-f]{16})(?:\.g(?!0{16})([0-9a-f]{16}))?(?:\.([1-9][0-9]{0,8}))?$/;
-const holderShape = /^([0-9a-f]{14})(?:\.([1-9][0-9]{0,8}))?$/;
 
 /** What a reference names; see docs/store-format.md. */
 export type RefKind = "object" | "held";
@@ -62,21 +63,51 @@ export class Ref {
     return this;
   }
 
-  /** What `directory`/`name` below objects/ (or groups/) names. @returns false: no run gives such a name */
-  parse(kind: RefKind, directory: string, name: string): boolean {
+  /**
+   * What `directory` and a name below objects/ (or groups/) say; the name is in `bytes` from `at` on, up to a 0.
+   * @returns false: no run gives such a name
+   */
+  parse(kind: RefKind, directory: string, { bytes, at }: { bytes: Uint8Array; at: number }): boolean {
     if (!fanOutShape.test(directory)) return false;
-    const [shape, at] = kind === "object" ? [objectShape, 0] : [holderShape, GROUP_AT * 4];
-    const parts = shape.exec(name);
-    if (parts === null) return false;
     this.words.fill(0);
-    const out = Buffer.from(this.words.buffer);
-    out.write(directory + (parts[1] as string), at, "hex");
-    if (kind === "object") {
-      out.write(parts[2] as string, VARIANT_AT * 4, "hex");
-      out.write(parts[3] ?? "", GROUP_AT * 4, "hex");
+    const [first, end] = kind === "object" ? [0, VARIANT_AT * 4] : [GROUP_AT * 4, SIBLING_AT * 4];
+    this.bytes[first] = Number.parseInt(directory, 16);
+    let next = this.#takeDigits(first + 1, end, bytes, at);
+    if (kind === "object" && next >= 0) {
+      next = bytes[next] === DOT ? this.#takeDigits(VARIANT_AT * 4, GROUP_AT * 4, bytes, next + 1) : -1;
+      if (next >= 0 && bytes[next] === DOT && bytes[next + 1] === LETTER_G) {
+        next = this.#takeDigits(GROUP_AT * 4, SIBLING_AT * 4, bytes, next + 2);
+        if (!this.#hasGroup) return false;
+      }
     }
-    this.sibling = Number(parts[kind === "object" ? 4 : 2] ?? 0);
-    return true;
+    return next >= 0 && this.#takeSibling(bytes, next);
+  }
+
+  /** Fills the bytes from `from` to `to`. @returns where the digits end; -1: there are fewer of them */
+  #takeDigits(from: number, to: number, bytes: Uint8Array, at: number): number {
+    for (let index = from; index < to; index++, at += 2) {
+      const value =
+        ((digitValues[bytes[at] as number] as number) << 4) |
+        (digitValues[bytes[at + 1] as number] as number);
+      if (value < 0) return -1;
+      this.bytes[index] = value;
+    }
+    return at;
+  }
+
+  /** The rest of the name: nothing, or a number of one to nine digits. */
+  #takeSibling(bytes: Uint8Array, at: number): boolean {
+    if (bytes[at] === 0) return true;
+    if (bytes[at] !== DOT) return false;
+    let sibling = 0;
+    let next = at + 1;
+    for (; next < at + 10; next++) {
+      const value = digitValues[bytes[next] as number] as number;
+      if (value < 0 || value > 9 || (value === 0 && sibling === 0)) break;
+      sibling = sibling * 10 + value;
+    }
+    this.sibling = sibling;
+    return sibling > 0 && bytes[next] === 0;
   }
 
   get kind(): RefKind {
@@ -96,6 +127,9 @@ export class Ref {
   setGroup(group: Uint8Array): this {
     this.bytes.set(group, GROUP_AT * 4);
     return this;
+  }
+  get #hasGroup(): boolean {
+    return this.words[GROUP_AT] !== 0 || this.words[GROUP_AT + 1] !== 0;
   }
   get sibling(): number {
     return this.words[SIBLING_AT] as number;
@@ -123,7 +157,7 @@ export class Ref {
     if (isObject) {
       out[at++] = DOT;
       hex(VARIANT_AT * 4, GROUP_AT * 4);
-      if (this.words[GROUP_AT] !== 0 || this.words[GROUP_AT + 1] !== 0) {
+      if (this.#hasGroup) {
         out[at++] = DOT;
         out[at++] = LETTER_G;
         hex(GROUP_AT * 4, SIBLING_AT * 4);

@@ -1,8 +1,8 @@
-import { AT_SYMLINK_NOFOLLOW, DT_REG, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
+import { AT_SYMLINK_NOFOLLOW, DT_REG, DT_UNKNOWN, O_CLOEXEC, O_RDONLY } from "../sys/constants.ts";
 import { errno } from "../sys/errors.ts";
 import type { StoreSession } from "../../store/store.ts";
-import { procPath } from "../tree/apply.ts";
 import { Listing } from "../tree/listing.ts";
+import { ProcPaths } from "../tree/proc-paths.ts";
 import { onTarget } from "../work/errors.ts";
 import type { RelinkThread } from "../relink/relink-thread.ts";
 import { RunSorter, type Run } from "../relink/sorter.ts";
@@ -24,7 +24,6 @@ import { isRemembered } from "./memory.ts";
 import type { OwnTask } from "./messages.ts";
 import type { Teller } from "./teller.ts";
 
-type Entry = { name: string; inoLow: number; inoHigh: number; type: number };
 type Place = { kind: "object" | "held"; parent: "objects" | "groups"; directory: string; fd: number };
 
 /** Looks at every inode of the store once, and takes down those that something is to be done about. */
@@ -33,6 +32,7 @@ export class ObjectScanner {
   readonly #session: StoreSession;
   readonly #teller: Teller;
   readonly #listing: Listing;
+  readonly #proc = new ProcPaths();
   readonly #sorter: RunSorter;
 
   constructor(thread: RelinkThread, session: StoreSession, teller: Teller) {
@@ -76,54 +76,52 @@ export class ObjectScanner {
 
   /** In inode order: on spinning disks that is the order in which inodes lie. */
   #entries(place: Place, task: OwnTask & { type: "scan" }): void {
-    const entries = this.#list(place).sort((a, b) => a.inoHigh - b.inoHigh || a.inoLow - b.inoLow);
-    const found: number[] = [];
+    const listing = this.#listing;
+    const entries = this.#list(place);
+    this.#proc.enter(place.fd);
     const bases = new Set<string>();
     for (const entry of entries) {
-      const wrong = this.#parse(place, entry);
+      listing.position = entry;
+      const wrong = this.#parse(place);
       if (wrong !== undefined) {
         // Told when everything is looked at; a scan for links comes after that.
-        if (task.looksAt === "everything") this.#teller.finding({ path: pathIn(place, entry), class: wrong });
+        if (task.looksAt === "everything")
+          this.#teller.finding({ path: pathIn(place, listing), class: wrong });
         continue;
       }
       const { stat, ref } = this.#thread;
-      const looked = this.#look(place, entry);
-      if (!looked) continue;
-      found.push(stat.inoLow, stat.inoHigh);
+      if (!this.#look(place)) continue;
+      this.#teller.known(stat.inoLow, stat.inoHigh);
       this.#count(place);
-      if (ref.kind === "object" && ref.sibling > 0) bases.add(baseOf(entry.name));
-      this.#judge(place, entry, task);
+      if (ref.kind === "object" && ref.sibling > 0) bases.add(baseOf(listing));
+      this.#judge(place, task);
     }
-    this.#teller.tell({ type: "inodes", set: "known", inodes: Uint32Array.from(found) });
     if (bases.size > 0 && task.looksAt === "everything") this.#takeSiblings(place, entries, bases);
   }
 
-  #list({ fd, parent, directory }: Place): Entry[] {
+  /** Positions in the listing. */
+  #list({ fd, parent, directory }: Place): number[] {
     const listing = this.#listing;
-    const entries: Entry[] = [];
-    const path = `.dedupe/${parent}/${directory}`;
-    while (onTarget(listing.read(fd), "getdents64", path) > 0) {
-      while (listing.next()) {
-        const { inoLow, inoHigh, type } = listing;
-        entries.push({ name: listing.copyName().toString("latin1"), inoLow, inoHigh, type });
-      }
-    }
-    return entries;
+    const entries: number[] = [];
+    onTarget(listing.readWhole(fd), "getdents64", `.dedupe/${parent}/${directory}`);
+    while (listing.next()) entries.push(listing.position);
+    return entries.sort((a, b) => listing.compareInodes(a, b));
   }
 
-  /** Parses the name into `thread.ref`. @returns what is wrong with it */
-  #parse({ kind, directory }: Place, { name, type }: Entry): "foreign" | "object-type" | undefined {
-    if (!this.#thread.ref.parse(kind, directory, name)) return "foreign";
-    return kind === "held" || type === DT_REG || type === 0 ? undefined : "object-type";
+  /** Parses the listing's name into `thread.ref`. @returns what is wrong with it */
+  #parse({ kind, directory }: Place): "foreign" | "object-type" | undefined {
+    const { nameBytes, type } = this.#listing;
+    if (!this.#thread.ref.parse(kind, directory, nameBytes)) return "foreign";
+    return kind === "held" || type === DT_REG || type === DT_UNKNOWN ? undefined : "object-type";
   }
 
-  #look(place: Place, entry: Entry): boolean {
-    const { sys, scratch, stat } = this.#thread;
-    const at = scratch.at(Buffer.from(entry.name, "latin1"));
-    const looked = sys.statx(place.fd, at, AT_SYMLINK_NOFOLLOW, stat.address);
+  #look(place: Place): boolean {
+    const { sys, stat } = this.#thread;
+    const looked = sys.statx(place.fd, this.#listing.nameAddress, AT_SYMLINK_NOFOLLOW, stat.address);
+    if (looked === 0) return true;
     if (looked === -errno.ENOENT) return false;
     return this.#thread.attempt(
-      () => pathIn(place, entry),
+      () => pathIn(place, this.#listing),
       () => onTarget(looked, "statx"),
     );
   }
@@ -134,20 +132,21 @@ export class ObjectScanner {
   }
 
   /** Of the inode that `thread.stat` describes and the name that `thread.ref` has. */
-  #judge(place: Place, { name }: Entry, { looksAt, prunes }: OwnTask & { type: "scan" }): void {
+  #judge(place: Place, { looksAt, prunes }: OwnTask & { type: "scan" }): void {
     const { stat } = this.#thread;
     if (stat.nlink === 1 && prunes) this.#take(UNNAMED);
     else if (looksAt === "everything") {
       const isFilled = place.kind === "held" && stat.isRegular && stat.sizeBytes > 0;
-      const kind = place.kind === "object" ? this.#kindOf(place.fd, name) : isFilled ? MOVED : undefined;
+      const kind = place.kind === "object" ? this.#kindOf() : isFilled ? MOVED : undefined;
       if (kind !== undefined) this.#take(kind);
     }
   }
 
-  #kindOf(dirFd: number, name: string): number | undefined {
+  #kindOf(): number | undefined {
     const { stat, ref, rules, xattrs } = this.#thread;
-    const path = procPath(dirFd, Buffer.from(name, "latin1"));
-    const variant = variantOfStat(stat, rules.compared, () => xattrs.read({ path }));
+    const variant = variantOfStat(stat, rules.compared, () => {
+      return xattrs.read({ path: this.#proc.pathOf(this.#listing) });
+    });
     const isKnown = isRemembered(this.#session, ref, stat);
     const isVariant = variant.equals(ref.variant);
     if (isKnown && isVariant) return undefined;
@@ -168,16 +167,21 @@ export class ObjectScanner {
   }
 
   /** All inodes of an object that has more than one, or whose only one is not the first by number. */
-  #takeSiblings(place: Place, entries: readonly Entry[], bases: ReadonlySet<string>): void {
+  #takeSiblings(place: Place, entries: readonly number[], bases: ReadonlySet<string>): void {
     for (const entry of entries) {
-      if (!this.#thread.ref.parse(place.kind, place.directory, entry.name)) continue;
-      if (bases.has(baseOf(entry.name)) && this.#look(place, entry)) this.#take(SIBLING);
+      this.#listing.position = entry;
+      if (this.#parse(place) !== undefined) continue;
+      if (bases.has(baseOf(this.#listing)) && this.#look(place)) this.#take(SIBLING);
     }
   }
 }
 
 /** An object's name without its sibling's number, which has no more than nine digits. */
-const baseOf = (name: string): string => name.replace(/\.[0-9]{1,9}$/, "");
+const baseOf = (listing: Listing): string =>
+  listing
+    .copyName()
+    .toString("latin1")
+    .replace(/\.[0-9]{1,9}$/, "");
 
-const pathIn = ({ parent, directory }: Place, { name }: Entry): Buffer =>
-  Buffer.from(`.dedupe/${parent}/${directory}/${name}`, "latin1");
+const pathIn = ({ parent, directory }: Place, listing: Listing): Buffer =>
+  Buffer.concat([Buffer.from(`.dedupe/${parent}/${directory}/`), listing.copyName()]);

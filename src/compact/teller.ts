@@ -1,12 +1,12 @@
 import type { RelinkThread } from "../relink/relink-thread.ts";
 import { objectPath } from "./object-path.ts";
-import { zeroWorkCounts, type CompactFinding, type CompactTold } from "./messages.ts";
+import { zeroWorkCounts, type CompactFinding, type CompactTold, type InodeList } from "./messages.ts";
 
 /** What a thread has to tell the main thread. */
 export class Teller {
   counts = zeroWorkCounts();
   readonly #thread: RelinkThread;
-  #inodes: { again: number[]; folding: number[]; learned: number[] } = noInodes();
+  #inodes: Record<InodeList, number[]> = noInodes();
 
   constructor(thread: RelinkThread) {
     this.#thread = thread;
@@ -35,6 +35,11 @@ export class Teller {
     });
   }
 
+  /** The inode has a name in the store. */
+  known(inoLow: number, inoHigh: number): void {
+    this.#inodes.known.push(inoLow, inoHigh);
+  }
+
   /** The inode has lost its name in the store, and has others. */
   again(inoLow: number, inoHigh: number): void {
     this.#inodes.again.push(inoLow, inoHigh);
@@ -51,9 +56,9 @@ export class Teller {
   }
 
   flush(): void {
-    for (const set of ["again", "folding", "learned"] as const) {
+    for (const set of ["known", "again", "folding", "learned"] as const) {
       const inodes = this.#inodes[set];
-      if (inodes.length > 0) this.tell({ type: "inodes", set, inodes: Uint32Array.from(inodes) });
+      if (inodes.length > 0) this.tell({ type: "inodes", set, inodes: new Uint32Array(inodes) });
     }
     this.#inodes = noInodes();
     this.tell({ type: "counts", counts: this.counts });
@@ -61,4 +66,4 @@ export class Teller {
   }
 }
 
-const noInodes = () => ({ again: [], folding: [], learned: [] });
+const noInodes = (): Record<InodeList, number[]> => ({ known: [], again: [], folding: [], learned: [] });

@@ -13,19 +13,23 @@ export type Entry = { name: Buffer; inoLow: number; inoHigh: number };
  */
 export class Listing {
   readonly #sys: Sys;
-  readonly #memory: Memory;
-  readonly #words: Uint32Array;
-  readonly #halves: Uint16Array;
+  #memory!: Memory;
+  #words!: Uint32Array;
+  #halves!: Uint16Array;
   #end = 0;
   #next = 0;
   #at = 0;
 
   constructor(sys: Sys) {
     this.#sys = sys;
-    this.#memory = sys.allocate(BUFFER_BYTES);
+    this.#allocate(BUFFER_BYTES);
+  }
+
+  #allocate(sizeBytes: number): void {
+    this.#memory = this.#sys.allocate(sizeBytes);
     const { buffer, byteOffset } = this.#memory.bytes;
-    this.#words = new Uint32Array(buffer, byteOffset, BUFFER_BYTES / 4);
-    this.#halves = new Uint16Array(buffer, byteOffset, BUFFER_BYTES / 2);
+    this.#words = new Uint32Array(buffer, byteOffset, sizeBytes / 4);
+    this.#halves = new Uint16Array(buffer, byteOffset, sizeBytes / 2);
   }
 
   /** Fills the buffer: bytes, 0 at the end of the directory, -errno. Invalidates names handed out before. */
@@ -40,6 +44,38 @@ export class Listing {
   readIfThere(fd: number): number {
     const got = this.read(fd);
     return got === -errno.ENOENT ? 0 : got;
+  }
+
+  /** As `read`, but all of a directory that was not read from yet: the buffer grows to hold it. */
+  readWhole(fd: number): number {
+    this.#end = 0;
+    this.#next = 0;
+    for (;;) {
+      if (this.#memory.bytes.length - this.#end < BUFFER_BYTES) this.#grow();
+      const got = this.#sys.getdents64(fd, this.#memory.address + this.#end, BUFFER_BYTES);
+      if (got <= 0) return got < 0 ? got : this.#end;
+      this.#end += got;
+    }
+  }
+
+  #grow(): void {
+    const held = this.#memory.bytes;
+    this.#allocate(held.length * 2);
+    this.#memory.bytes.set(held);
+  }
+
+  /** Where the entry is that `next` stepped to; valid until the next `read`, in any order. */
+  get position(): number {
+    return this.#at;
+  }
+  set position(at: number) {
+    this.#at = at;
+  }
+  /** Of two positions, for `Array.sort`. */
+  compareInodes(a: number, b: number): number {
+    const [left, right] = [a >> 2, b >> 2];
+    const high = (this.#words[left + 1] as number) - (this.#words[right + 1] as number);
+    return high !== 0 ? high : (this.#words[left] as number) - (this.#words[right] as number);
   }
 
   /** Steps to the next entry in the buffer, "." and ".." left out; false when it is used up. */
@@ -73,6 +109,10 @@ export class Listing {
   get nameAddress(): Address {
     return this.#memory.address + this.#at + 19;
   }
+  /** The NUL-terminated name within the buffer; valid until the next `read`. */
+  get nameBytes(): { bytes: Uint8Array; at: number } {
+    return { bytes: this.#memory.bytes, at: this.#at + 19 };
+  }
   /** Of the name, as hashName (fingerprint.ts) has it: FNV-1a. */
   get nameHash(): number {
     const { bytes } = this.#memory;
@@ -80,6 +120,12 @@ export class Listing {
     for (let at = this.#at + 19; bytes[at] !== 0; at++)
       hash = Math.imul(hash ^ (bytes[at] as number), 0x01000193);
     return hash ^ (hash >>> 15);
+  }
+  /** Copies the name, without its NUL. @returns where it ends */
+  copyNameTo(out: Uint8Array, at: number): number {
+    const { bytes } = this.#memory;
+    for (let from = this.#at + 19; bytes[from] !== 0; from++) out[at++] = bytes[from] as number;
+    return at;
   }
   copyName(): Buffer {
     const start = this.#at + 19;
