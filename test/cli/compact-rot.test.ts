@@ -143,7 +143,7 @@ describe("an object that nobody names any more", () => {
     const object = join(target, objectOf(target, "daily.0/f"));
     for (const day of ["daily.8", "daily.9"]) {
       mkdirSync(join(target, day));
-      execFileSync("cp", ["-p", object, join(target, day, "f")]);
+      execFileSync("cp", ["-p", "--sparse=never", object, join(target, day, "f")]);
     }
     for (const day of ["daily.0", "daily.1"]) rmSync(join(target, day), { recursive: true });
     spoil(object);
@@ -171,21 +171,32 @@ describe("an object that nobody names any more", () => {
     expectMerged(target);
   });
 
-  it("gives its name to the equal with the fewest blocks, and not to an immutable one", () => {
+  it.each(["daily.8", "daily.9"])("gives its name to the equal with the fewest blocks: that of %s", (day) => {
     const target = makeNameless((object) => flip(object, 5), { content: "\0".repeat(2 ** 20) });
-    const sparse = join(target, "daily.9/f");
-    execFileSync("fallocate", ["-d", sparse]);
-    expect(statSync(sparse).blocks).toBeLessThan(64);
-    execFileSync("chattr", ["+i", join(target, "daily.8/f")]);
+    const sparse = join(target, day, "f");
+    keepingTime(sparse, () => execFileSync("fallocate", ["-d", sparse]));
+    const { ino, blocks } = statSync(sparse);
+    expect(blocks).toBeLessThan(64);
+    relinkWell(target);
+    expect(["daily.8", "daily.9"].map((each) => statSync(join(target, each, "f")).ino)).toEqual([ino, ino]);
+  });
+
+  it.each([
+    { immutable: "daily.8/f", other: "daily.9/f" },
+    { immutable: "daily.9/f", other: "daily.8/f" },
+  ])("does not give its name to an immutable equal: $immutable", ({ immutable, other }) => {
+    const target = makeNameless((object) => flip(object, 5));
+    const { ino } = statSync(join(target, other));
+    execFileSync("chattr", ["+i", join(target, immutable)]);
     try {
       const run = relink("-j", "1", target);
-      expect(run.events.filter(({ type }) => type === "failure")).toMatchObject([{ path: "daily.8/f" }]);
-      expect(objectOf(target, "daily.9/f")).toBeDefined();
+      expect(run.events.filter(({ type }) => type === "failure")).toMatchObject([{ path: immutable }]);
+      expect(statSync(join(target, objectOf(target, other))).ino).toBe(ino);
     } finally {
-      execFileSync("chattr", ["-i", join(target, "daily.8/f")]);
+      execFileSync("chattr", ["-i", join(target, immutable)]);
     }
     relinkWell(target);
-    expect(statSync(join(target, "daily.8/f")).blocks).toBeLessThan(64);
+    expect(statSync(join(target, immutable)).ino).toBe(ino);
   });
 
   it("names the equals, and not the object, where none can take its name", () => {
