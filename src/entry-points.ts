@@ -12,7 +12,7 @@ export type EntryPoint =
   | "stats-worker"
   | "linux";
 
-/** The build puts every entry point, and whatever they share, side by side into dist/. */
+/** The build puts every entry point, and the chunks of the command line, side by side into dist/. */
 export function entryPoint(name: EntryPoint): URL {
   return new URL(`./${name}.js`, import.meta.url);
 }
