@@ -176,12 +176,20 @@ export class Foresight {
   /** Those whose other names would all have been swept. */
   pruneSwept(swept: Iterable<SweptInode>): void {
     if (!this.#prunes) return;
-    const { known } = this.#parts.state;
-    for (const inode of swept)
-      if (inode.names === inode.links - 1 && known.has(inode.inoLow, inode.inoHigh)) this.#prune(inode);
+    const { known, holders } = this.#parts.state;
+    for (const inode of swept) {
+      const { inoLow, inoHigh, names, links } = inode;
+      if (names === links - 1 && known.has(inoLow, inoHigh))
+        this.#prune({ ...inode, isObject: !holders.has(inoLow, inoHigh) });
+    }
   }
 
-  #prune({ inoLow, inoHigh, isObject, bytes }: Omit<SweptInode, "names" | "links">): void {
+  #prune({
+    inoLow,
+    inoHigh,
+    isObject,
+    bytes,
+  }: Omit<SweptInode, "names" | "links"> & { isObject: boolean }): void {
     if (this.#used.has(inoLow, inoHigh) || !this.#gone.add(inoLow, inoHigh)) return;
     this.#leaving.add(inoLow, inoHigh);
     if (isObject) this.pruned.objects++;

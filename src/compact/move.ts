@@ -119,7 +119,8 @@ export class Mover {
     this.#session.discard(ref);
     counts.refiled++;
     if (stat.nlink === 1) {
-      counts.prunedObjects++;
+      if (ref.kind === "object") counts.prunedObjects++;
+      else counts.prunedHolders++;
       counts.prunedBytes += stat.blocks * BLOCK_BYTES;
     } else if (why === "equal to another") this.#teller.again(stat.inoLow, stat.inoHigh);
   }

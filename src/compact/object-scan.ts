@@ -128,7 +128,10 @@ export class ObjectScanner {
 
   #count({ kind }: Place): void {
     if (kind === "object") this.#teller.counts.objects++;
-    else this.#teller.counts.holders++;
+    else {
+      this.#teller.counts.holders++;
+      this.#teller.holder(this.#thread.stat.inoLow, this.#thread.stat.inoHigh);
+    }
   }
 
   /** Of the inode that `thread.stat` describes and the name that `thread.ref` has. */

@@ -32,6 +32,8 @@ export class CompactState {
   readonly counts: WorkCounts = zeroWorkCounts();
   /** Inodes with a name in the store. */
   readonly known = new InodeSet();
+  /** Those among them whose name is a holder's. */
+  readonly holders = new InodeSet();
   /** In a dry run: those that the index would get to know. */
   readonly learned = new InodeSet();
   /** Those that are to lose theirs to a sibling. */
@@ -62,7 +64,7 @@ export class CompactState {
   }
 
   #takeInodes(list: InodeList, inodes: Uint32Array): void {
-    const sets = { known: this.known, again: this.again, learned: this.learned };
+    const sets = { known: this.known, holders: this.holders, again: this.again, learned: this.learned };
     for (let at = 0; at < inodes.length; at += 2) {
       const [inoLow, inoHigh] = [inodes[at] as number, inodes[at + 1] as number];
       if (list === "folding") this.folding.push({ inoLow, inoHigh });

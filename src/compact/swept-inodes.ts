@@ -15,12 +15,11 @@ export type SweptInode = {
   inoHigh: number;
   names: number;
   links: number;
-  isObject: boolean;
   bytes: number;
 };
 
 /** Records of names: 32-bit words. */
-const [INO_HIGH, INO_LOW, LINKS, IS_OBJECT, BLOCKS_HIGH, WORDS] = [0, 1, 2, 3, 4, 6];
+const [INO_HIGH, INO_LOW, LINKS, BLOCKS_HIGH, WORDS] = [0, 1, 2, 3, 5];
 const layout = { words: WORDS, key: [INO_HIGH, INO_LOW] };
 
 /** Of what is to be swept, each inode once, whatever the number of names. @throws SysError, RunFailure */
@@ -43,7 +42,7 @@ export function* sweptInodes(
       if (held !== undefined) yield held;
       held = {
         ...{ inoHigh: record[INO_HIGH] as number, inoLow: record[INO_LOW] as number },
-        ...{ names: 1, links: record[LINKS] as number, isObject: record[IS_OBJECT] === 1 },
+        ...{ names: 1, links: record[LINKS] as number },
         bytes: numberAt(record, BLOCKS_HIGH) * BLOCK_BYTES,
       };
     }
@@ -63,7 +62,6 @@ function take(kernel: Kernel, sorter: RunSorter, dirFd: number, name: Buffer): v
     record[INO_HIGH] = stat.inoHigh;
     record[INO_LOW] = stat.inoLow;
     record[LINKS] = stat.nlink;
-    record[IS_OBJECT] = stat.isRegular && stat.sizeBytes > 0 ? 1 : 0;
     putNumber(record, BLOCKS_HIGH, stat.blocks);
     return;
   }

@@ -40,6 +40,11 @@ export class Teller {
     this.#inodes.known.push(inoLow, inoHigh);
   }
 
+  /** It is one of those in groups/. */
+  holder(inoLow: number, inoHigh: number): void {
+    this.#inodes.holders.push(inoLow, inoHigh);
+  }
+
   /** The inode has lost its name in the store, and has others. */
   again(inoLow: number, inoHigh: number): void {
     this.#inodes.again.push(inoLow, inoHigh);
@@ -56,7 +61,7 @@ export class Teller {
   }
 
   flush(): void {
-    for (const set of ["known", "again", "folding", "learned"] as const) {
+    for (const set of ["known", "holders", "again", "folding", "learned"] as const) {
       const inodes = this.#inodes[set];
       if (inodes.length > 0) this.tell({ type: "inodes", set, inodes: new Uint32Array(inodes) });
     }
@@ -66,4 +71,10 @@ export class Teller {
   }
 }
 
-const noInodes = (): Record<InodeList, number[]> => ({ known: [], again: [], folding: [], learned: [] });
+const noInodes = (): Record<InodeList, number[]> => ({
+  known: [],
+  holders: [],
+  again: [],
+  folding: [],
+  learned: [],
+});

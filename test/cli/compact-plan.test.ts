@@ -7,8 +7,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -132,6 +134,27 @@ describe("a dry run of compact foresees", () => {
     expect(index.droppedRows).toBeGreaterThan(2);
     expect(mismatches(target)).toEqual([]);
   });
+
+  it.each(["sweep,refile,prune", "sweep,prune", "sweep,adopt,refile,prune,fold,index"])(
+    "what is pruned of what was emptied, and of what was filled, when leftovers are swept: %s",
+    (steps) => {
+      const target = makeTarget({ "daily.0/a": ["to be emptied\n"] });
+      const staged = join(target, ".dedupe/staging/s0123456789abcdef0123456789abcdef");
+      mkdirSync(staged, { recursive: true });
+      const holder = execFileSync("find", [join(target, ".dedupe/groups"), "-type", "f"])
+        .toString()
+        .split("\n")[0]!;
+      const { ino } = statSync(holder);
+      const names = execFileSync("find", [target, "-path", "*/daily.*", "-inum", String(ino)]).toString();
+      renameSync(join(target, "daily.0/a"), join(staged, "a"));
+      linkSync(holder, join(staged, "holder"));
+      for (const name of names.trim().split("\n")) rmSync(name);
+      truncateSync(join(staged, "a"));
+      writeFileSync(holder, "filled\n");
+      const { prune } = foreseen(target, "--forget-unfinished", "--steps", steps);
+      expect(prune).toMatchObject({ objects: 1, holders: 1 });
+    },
+  );
 
   it("names of a sibling that is folded", () => {
     const target = makeTarget();
