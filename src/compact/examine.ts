@@ -148,6 +148,7 @@ export class Examiner {
   #leaveDamaged(digest: Buffer | undefined, recordsRows: boolean): void {
     const { ref, stat } = this.#thread;
     if (recordsRows) this.#session.distrust(ref, stat.ino);
+    else if (this.#session.sealed(ref)?.ino === stat.ino) this.#teller.doubted(stat.inoLow, stat.inoHigh);
     this.#teller.damaged(digest);
   }
 

@@ -233,8 +233,8 @@ export class Foresight {
     if (kernel.sys.statx(objectsFd, ref.format(), AT_SYMLINK_NOFOLLOW, address) < 0) return false;
     const { inoLow, inoHigh } = this.#stat;
     if (this.isLeaving(inoLow, inoHigh)) return false;
-    const isWritten = state.learned.has(inoLow, inoHigh) || this.#used.has(inoLow, inoHigh);
-    return isWritten ? true : undefined;
+    const written = [state.learned, state.doubted, this.#used];
+    return written.some((inodes) => inodes.has(inoLow, inoHigh)) ? true : undefined;
   }
 
   /** An inode of the store itself takes the row with it to its next name. */

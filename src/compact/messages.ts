@@ -67,12 +67,13 @@ export const zeroWorkCounts = (): WorkCounts => ({
   foldedSiblings: 0,
 });
 
-export type InodeList = "known" | "holders" | "again" | "folding" | "learned";
+export type InodeList = "known" | "holders" | "again" | "folding" | "learned" | "doubted";
 
 export type CompactTold =
   /**
    * Low and high words. "holders": those of "known" whose name is in groups/. "again": they have no name in the store any more, and are to be merged with their equals.
-   * "folding": as planned, they will be among these. "learned": in a dry run, the index would get to know them.
+   * "folding": as planned, they will be among these. "learned": in a dry run, the index would get to know them;
+   * "doubted": it would remember that they lost what they were.
    */
   | { type: "inodes"; set: InodeList; inodes: Uint32Array }
   | { type: "finding"; finding: CompactFinding }

@@ -36,6 +36,8 @@ export class CompactState {
   readonly holders = new InodeSet();
   /** In a dry run: those that the index would get to know. */
   readonly learned = new InodeSet();
+  /** Those whose row would say that they are not what they were. */
+  readonly doubted = new InodeSet();
   /** Those that are to lose theirs to a sibling. */
   readonly folding: { inoLow: number; inoHigh: number }[] = [];
   /** Those that lost theirs. */
@@ -64,7 +66,13 @@ export class CompactState {
   }
 
   #takeInodes(list: InodeList, inodes: Uint32Array): void {
-    const sets = { known: this.known, holders: this.holders, again: this.again, learned: this.learned };
+    const sets = {
+      known: this.known,
+      holders: this.holders,
+      again: this.again,
+      learned: this.learned,
+      doubted: this.doubted,
+    };
     for (let at = 0; at < inodes.length; at += 2) {
       const [inoLow, inoHigh] = [inodes[at] as number, inodes[at + 1] as number];
       if (list === "folding") this.folding.push({ inoLow, inoHigh });

@@ -60,8 +60,13 @@ export class Teller {
     this.#inodes.learned.push(inoLow, inoHigh);
   }
 
+  /** In a dry run: its row would say that its content is lost. */
+  doubted(inoLow: number, inoHigh: number): void {
+    this.#inodes.doubted.push(inoLow, inoHigh);
+  }
+
   flush(): void {
-    for (const set of ["known", "holders", "again", "folding", "learned"] as const) {
+    for (const set of ["known", "holders", "again", "folding", "learned", "doubted"] as const) {
       const inodes = this.#inodes[set];
       if (inodes.length > 0) this.tell({ type: "inodes", set, inodes: new Uint32Array(inodes) });
     }
@@ -77,4 +82,5 @@ const noInodes = (): Record<InodeList, number[]> => ({
   again: [],
   folding: [],
   learned: [],
+  doubted: [],
 });

@@ -20,6 +20,7 @@ import { compact, compactWell, mismatches, objectsOf } from "../support/compact.
 import { makeWorkplace, migrate, type Workplace } from "../support/dedupe.ts";
 import { manifest } from "../support/oracle.ts";
 import { makeSmallRoot } from "../support/small-root.ts";
+import { keepingTime } from "../support/store-objects.ts";
 
 let work: Workplace;
 beforeAll(() => {
@@ -155,6 +156,14 @@ describe("a dry run of compact foresees", () => {
       expect(prune).toMatchObject({ objects: 1, holders: 1 });
     },
   );
+
+  it("that the index remembers what was lost", () => {
+    const target = makeTarget({ "daily.0/a": ["to be emptied by a failing disk\n"] });
+    const object = pathOfObject(target, "daily.0/a");
+    keepingTime(object, () => truncateSync(object));
+    for (let night = 0; night < 2; night++)
+      expect(foreseen(target)).toMatchObject({ findings: { content: 1 }, index: { droppedRows: 0 } });
+  });
 
   it("names of a sibling that is folded", () => {
     const target = makeTarget();
