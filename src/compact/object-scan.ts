@@ -173,7 +173,8 @@ export class ObjectScanner {
   #takeSiblings(place: Place, entries: readonly number[], bases: ReadonlySet<string>): void {
     for (const entry of entries) {
       this.#listing.position = entry;
-      if (this.#parse(place) !== undefined) continue;
+      // Also what is no regular file: a group that it belongs to is not folded.
+      if (this.#parse(place) === "foreign") continue;
       if (bases.has(baseOf(this.#listing)) && this.#look(place)) this.#take(SIBLING);
     }
   }

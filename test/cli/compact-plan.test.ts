@@ -179,6 +179,20 @@ describe("a dry run of compact foresees", () => {
     expect(statSync(first).ino).toBe(statSync(second).ino);
   });
 
+  it("that siblings stay where something else has the name of one", () => {
+    const target = makeTarget();
+    const [first, second] = [join(target, "daily.0/docs/kept"), join(target, "daily.1/docs/kept")];
+    const object = pathOfObject(target, "daily.0/docs/kept");
+    copy(first, `${object}.2`);
+    rmSync(second);
+    linkSync(`${object}.2`, second);
+    renameSync(object, `${object}.1`);
+    mkdirSync(object);
+    for (const run of [compact(target, "--dry-run", "--steps", "fold"), compact(target, "--steps", "fold")])
+      expect(run.summary.fold).toEqual({ siblings: 0 });
+    expect(statSync(`${object}.2`).ino).toBe(statSync(second).ino);
+  });
+
   it("nothing of steps that are not asked for", () => {
     const target = makeTarget({ "daily.0/a": ["gone\n"] });
     rmSync(join(target, "daily.0/a"));
