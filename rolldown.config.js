@@ -17,6 +17,15 @@ const single = (name, path) => ({
 });
 
 export default defineConfig([
+  single("faults/faulty-sys", "test/support/faults/faulty-sys.ts"),
+  single("linux", "src/sys/linux.ts"),
+  single("migrate-worker", "src/work/worker.ts"),
+  single("survey-worker", "src/work/survey-worker.ts"),
+  single("relink-worker", "src/relink/worker.ts"),
+  single("compact-worker", "src/compact/worker.ts"),
+  single("verify-worker", "src/verify/worker.ts"),
+  single("stats-worker", "src/stats/worker.ts"),
+  // One after the other, and this one last: bin/ takes dist/cli.js as the sign that the build is whole.
   {
     ...shared,
     input: {
@@ -26,12 +35,4 @@ export default defineConfig([
     },
     output,
   },
-  single("faults/faulty-sys", "test/support/faults/faulty-sys.ts"),
-  single("linux", "src/sys/linux.ts"),
-  single("migrate-worker", "src/work/worker.ts"),
-  single("survey-worker", "src/work/survey-worker.ts"),
-  single("relink-worker", "src/relink/worker.ts"),
-  single("compact-worker", "src/compact/worker.ts"),
-  single("verify-worker", "src/verify/worker.ts"),
-  single("stats-worker", "src/stats/worker.ts"),
 ]);
